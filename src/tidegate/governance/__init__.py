@@ -1,0 +1,4 @@
+"""Who may do what.
+
+May touch: ports, streams, errors. Never: an adapter or a screen.
+"""

@@ -1,0 +1,76 @@
+"""What the SQL compiler hands to the window engine: entities, windows, lanes and aggregates, as plain data.
+
+A lane is one int64 per row that the row log keeps, with a valid bit. The compiler evaluates a lane's expression (and
+FILTER, which clears the valid bit) once, when the row arrives; the engine only ever sees integers:
+
+    integers, booleans, timestamps, decimals   as they are (a decimal by its unscaled value)
+    doubles                                    by `ordered_bits`, which keeps their order (for MIN and MAX)
+    strings                                    by a 64-bit hash (for COUNT DISTINCT)
+
+so sums are exact and no order of arrival can change them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct"]
+
+#: `upper_us` of a frame that ends at the current row.
+CURRENT_ROW = 0
+
+#: A row's valid bits are one 64-bit word.
+MAX_LANES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What rows are gathered by: the columns of PARTITION BY, in order. Rows with NULL are gathered too, as SQL does."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`RANGE BETWEEN lower PRECEDING AND upper PRECEDING`, both edges included. A row of time s is in the frame of a
+    row of time t if t - lower_us <= s <= t - upper_us.
+    """
+
+    entity: int
+    lower_us: int
+    upper_us: int = CURRENT_ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """`lane` -1 is COUNT(*): every row counts."""
+
+    function: AggregateFunction
+    window: int
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLane:
+    """A lane whose expression reads the label. The compiler evaluates it three times when the row arrives: with the
+    label unknown (`lane`), fraud and genuine; a label then only picks which of the three counts.
+    """
+
+    lane: int
+    if_fraud: int
+    if_genuine: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    entities: tuple[Entity, ...]
+    windows: tuple[Window, ...]
+    lane_count: int
+    label_lanes: tuple[LabelLane, ...]
+    aggregates: tuple[Aggregate, ...]
+    lateness_us: int
+    """Rows are kept for the widest frame and this much longer, so that an event that comes no later than this is
+    answered exactly as if it had come in its time."""
+    dedupe_us: int
+    """An event id is remembered for this long by event time: the same id within it is a duplicate."""

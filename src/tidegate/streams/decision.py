@@ -1,0 +1,81 @@
+"""What the engine writes: decisions and alerts, JSON in the log, encoded by msgspec in the order of the fields."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+#: The topics that the engine and the door write beside the company's own streams.
+DECISIONS = "decisions"
+ALERTS = "alerts"
+REJECTED = "rejected"
+
+Outcome = Literal["approve", "review", "decline"]
+Value = int | float | bool | str | None
+Freshness = Literal["stale", "defaulted"]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decided one event, and what was decided.
+
+    `features` holds every feature by name, `rules` every rule's outcome by name (only live rules add points; the others
+    are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each input
+    topic the engine had read, as "topic/partition" -> next offset, so that the decision can be computed again.
+    """
+
+    event_id: str
+    event_time: int
+    """Microseconds since 1970-01-01T00:00:00Z."""
+    stream: str
+    detector: str
+    detector_version: str
+    model_version: str | None = None
+    features: dict[str, Value]
+    rules: dict[str, bool]
+    shadow: list[str] = []
+    freshness: dict[str, Freshness] = {}
+    late: bool
+    score: int
+    outcome: Outcome
+    reasons: list[str]
+    hash: str = ""
+    inputs: dict[str, int] = {}
+    stages_us: dict[str, int] = {}
+    """Microseconds spent by stage: outside the hash, since no two runs spend the same."""
+
+
+#: Left out of the hash: the hash itself, where the event lay in the log and how long it took are not what decided it.
+_NOT_HASHED = ("hash", "inputs", "stages_us")
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def decision_hash(decision: Decision) -> str:
+    """SHA-256, in hex, over the canonical JSON (sorted keys, no spaces) of all that decides."""
+    content = {name: getattr(decision, name) for name in decision.__struct_fields__ if name not in _NOT_HASHED}
+    return hashlib.sha256(_encoder.encode(content)).hexdigest()
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that someone or something must act on, with what an analyst sees first. Personal fields are tokens."""
+
+    event_id: str
+    event_time: int
+    detector: str
+    detector_version: str
+    outcome: Outcome
+    score: int
+    reasons: list[str]
+    customer_id: str | None = None
+    pan: str | None = None
+    pan_bin: str | None = None
+    pan_last4: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    channel: str | None = None
+    merchant_id: str | None = None
+    accepted_ms: int
+    """When the door accepted the event: the log record's timestamp, milliseconds since 1970 by the door's clock."""
+    decided_ms: int
