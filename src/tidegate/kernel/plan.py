@@ -26,7 +26,7 @@ MAX_LANES = 64
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What rows are gathered by: the columns of PARTITION BY, in order. Rows with NULL are gathered too, as SQL does."""
+    """What rows are gathered by: the columns of PARTITION BY, in order. NULLs are gathered too, as SQL does."""
 
     columns: tuple[str, ...]
 
