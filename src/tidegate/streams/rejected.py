@@ -1,0 +1,29 @@
+"""What could not be taken, with the reason and the sealed original: nothing is dropped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Step = Literal["decode", "validate", "protect", "engine"]
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that went to the `rejected` topic, JSON in the log. No part of it but `sealed` holds a personal value:
+    `reason` names the field at fault and what was wanted, never what was got in it.
+    """
+
+    stream: str
+    """The stream it was meant for."""
+    step: Step
+    """Where it was refused: a step of the door, or the engine."""
+    reason: str
+    field: str | None = None
+    """The field at fault, if it was one."""
+    source: str | None = None
+    """Who sent it, if that is known."""
+    accepted_ms: int
+    """When the door accepted it, milliseconds since 1970 by the door's clock."""
+    sealed: str | None = None
+    """The original, sealed, base64. None when there is nothing to seal: the record in the log is the original."""
