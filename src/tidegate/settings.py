@@ -1,1 +1,56 @@
-"""settings."""
+"""Every setting, its default and what it does. Each is read from the environment: TIDEGATE_<NAME>.
+
+docs/reference/settings.md is written from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tidegate.errors import SettingError
+
+
+class Settings(BaseSettings):
+    """The settings of one deployment. No secret is among them: those live in the key ring."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_", frozen=True, extra="forbid")
+
+    data: Path = Field(default=Path("data"), description="Folder of all state: log, hot store, lake, keys, audit.")
+    detectors: Path = Field(default=Path("detectors"), description="Folder of the detectors' folders.")
+    live: list[str] = Field(
+        default=["card_fraud"], description="Detectors that decide, as a JSON list; the first answers `/v1/decisions`."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the door and the desk listen on.")
+    door_port: int = Field(default=0, ge=0, le=65535, description="Port of the door; 0 takes a free one.")
+    desk_port: int = Field(default=0, ge=0, le=65535, description="Port of the desk; 0 takes a free one.")
+    partitions: int = Field(default=4, ge=1, le=1024, description="Partitions of a topic, when it is made.")
+    retention_days: int = Field(
+        default=30, ge=1, description="How long the log keeps a record that every reader has read; the lake keeps all."
+    )
+    decision_timeout_ms: int = Field(
+        default=800, ge=1, description="How long `POST /v1/decisions` waits for the engine before it answers `pending`."
+    )
+    rate_limit_per_s: int = Field(
+        default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
+    )
+    snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
+    lake_commit_every_s: int = Field(
+        default=5, ge=1, le=10, description="How often new records are committed to the lake."
+    )
+
+
+def read_settings(**given: object) -> Settings:
+    """The settings of the environment, with `given` (from the command line) above them.
+
+    Raises:
+        SettingError: a value is not what its setting takes; says which, what it takes and what it got.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType]  # checked by pydantic, here
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingError(f"setting TIDEGATE_{name.upper()}: {first['msg']}, got {first['input']!r}") from None

@@ -1,0 +1,56 @@
+# Everything a user or a founder runs. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test format lint types bench docs screenshot clean browser
+
+UV := .uv/bin/uv
+RUN := $(UV) run --frozen --quiet
+# What `make demo` passes on: make demo ARGS="--duration 60s --headless --json"
+ARGS ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/ready ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
+	@$(RUN) tidegate demo $(ARGS)
+
+test: .venv/ready browser ## run all tests
+	$(RUN) pytest
+
+format: .venv/ready ## bring the code into its one form
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+lint: .venv/ready ## check style and the walls between the rooms
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) lint-imports
+
+types: .venv/ready ## check types, strictly
+	$(RUN) pyright
+
+bench: .venv/ready ## measure, beside a peer in the same run; writes docs/benchmarks.md
+	$(RUN) python -m benchmarks.run
+
+docs: .venv/ready ## write the reference pages from the code
+	$(RUN) python docs/reference/generate.py
+
+screenshot: .venv/ready browser ## run the demo and take the README's pictures of the desk
+	$(RUN) python -m tests.browser.screenshot
+
+clean: ## remove what was built, keep data/
+	rm -rf .venv .uv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# uv comes from PyPI into a folder of its own, so that nothing has to be installed by hand.
+$(UV):
+	@python3 -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+.venv/ready: uv.lock pyproject.toml | $(UV)
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# The browser tests drive Debian's Chromium; Playwright's own download is not used.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "no chromium: the browser tests say so and are skipped; install it with: apt-get install chromium"
