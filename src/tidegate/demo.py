@@ -1,0 +1,235 @@
+"""The company on one machine: all services, simulated sources, and a live account of what happens.
+
+What it counts it reads from the log, beside the services, not from what they say of themselves; only the latency until
+an alert is readable comes from the desk, which is where it becomes readable.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from tidegate.errors import StateError
+from tidegate.ports.log import Log, Positions, TopicPartition
+from tidegate.settings import Settings
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.schema import STREAMS
+from tidegate.supervisor import Start, Supervisor
+from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
+
+#: In the order in which a transaction passes them, which is also the order in which they are stopped.
+SERVICES = ("door", "engine", "hotstore", "lake", "desk")
+
+#: How long the demo waits, once the sources have stopped, until all that was taken is decided and readable.
+DRAIN_TIMEOUT_S = 30
+
+_READ_LIMIT = 10_000
+_TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What the simulated company does."""
+
+    rate_per_s: float
+    fraud_share: float
+    spoiled_share: float
+    seed: int
+
+
+class _Seen(msgspec.Struct):
+    """The part of a decision that is counted."""
+
+    outcome: str
+
+
+class Account:
+    """Counts what this run added to the log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._topics = (*STREAMS, DECISIONS, ALERTS, REJECTED)
+        self._began = log.ends(self._topics)
+        self._read: Positions = {place: end for place, end in self._began.items() if place.topic == DECISIONS}
+        self.outcomes: Counter[str] = Counter()
+
+    def by_topic(self) -> Counter[str]:
+        """Records added to each topic since the run began."""
+        counts: Counter[str] = Counter()
+        for place, end in self._log.ends(self._topics).items():
+            counts[place.topic] += end - self._began.get(place, 0)
+        return counts
+
+    def count_outcomes(self) -> None:
+        while records := self._log.read(self._read, _READ_LIMIT):
+            for record in records:
+                self.outcomes[msgspec.json.decode(record.value, type=_Seen).outcome] += 1
+                self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
+
+    def undecided(self) -> int:
+        """Transactions in the log that the engine has not decided yet."""
+        return self._log.lag("engine").get("transactions", 0)
+
+    def unread(self) -> int:
+        """Decisions that are not in the hot store yet."""
+        return self._log.lag("hotstore").get(DECISIONS, 0)
+
+
+class Demo:
+    """One run. `summary` is what `--json` prints."""
+
+    def __init__(self, settings: Settings, play: Play, console: Console) -> None:
+        self.settings = free_ports(settings)
+        self._play = play
+        self.console = console
+        self.log = open_log(self.settings)
+        self.access: DemoAccess = demo_access(self.settings)
+        told = self.settings.model_dump(mode="json")
+        starts = [Start(name, told) for name in SERVICES]
+        self._company = Start("simulator", told, {"play": _as_dict(play), "credentials": self.access.source_keys})
+        self._supervisor = Supervisor(starts, self.settings.data / "logs", say=self._say)
+        self._sources = Supervisor([self._company], self.settings.data / "logs", say=self._say)
+        self.account = Account(self.log)
+        self.stop = threading.Event()
+
+    def _say(self, text: str) -> None:
+        self.console.print(f"[yellow]{text}[/yellow]")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {
+            "door": f"http://{self.settings.host}:{self.settings.door_port}",
+            "desk": f"http://{self.settings.host}:{self.settings.desk_port}",
+        }
+
+    def run(self, duration_s: float | None, *, show: Callable[[Demo, Callable[[], None]], None]) -> dict[str, Any]:
+        """Start everything, play until Ctrl-C or for `duration_s` seconds, drain, stop; returns the summary."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda *_: self.stop.set())
+        try:
+            self._supervisor.start()
+            self._sources.start()
+            deadline = time.monotonic() + duration_s if duration_s else None
+
+            def wait() -> None:
+                while not self.stop.wait(_TICK_S) and (deadline is None or time.monotonic() < deadline):
+                    self.account.count_outcomes()
+
+            show(self, wait)
+            self._sources.stop()
+            self._drain()
+            pulse = self.pulse()
+        finally:
+            self._sources.stop()
+            self._supervisor.stop()
+        return self._summary(pulse)
+
+    def pulse(self) -> dict[str, Any]:
+        """What the desk measured."""
+        try:
+            return httpx.get(f"{self.urls['desk']}/pulse", timeout=2).json()
+        except httpx.HTTPError:
+            return {"alerts": 0, "latency_ms": {"p50": None, "p99": None, "max": None}}
+
+    def sources(self) -> dict[str, Any]:
+        """What the simulated sources say of themselves."""
+        return self._sources.services["simulator"].said.get("stats", {})
+
+    def _drain(self) -> None:
+        """Wait until every transaction taken is decided and every alert is on the desk."""
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        while self.account.undecided() or self.account.unread():
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"stop: {self.account.undecided()} transactions were not decided within {DRAIN_TIMEOUT_S} s; "
+                    f"they are in the log and will be at the next start. See {self.settings.data / 'logs' / 'engine.log'}"
+                )
+            time.sleep(0.1)
+        self.account.count_outcomes()
+
+    def _summary(self, pulse: dict[str, Any]) -> dict[str, Any]:
+        counts = self.account.by_topic()
+        return {
+            "events": {"in": sum(counts[stream] for stream in STREAMS), "rejected": counts[REJECTED]},
+            "decisions": counts[DECISIONS],
+            "outcomes": dict(self.account.outcomes),
+            "alerts": counts[ALERTS],
+            "latency_ms": pulse["latency_ms"],
+            "streams": {stream: counts[stream] for stream in STREAMS},
+            "lake_rows": open_lake(self.settings).row_counts(),
+            "urls": self.urls,
+            "sources": self.sources(),
+        }
+
+
+def _as_dict(play: Play) -> dict[str, Any]:
+    return {name: getattr(play, name) for name in Play.__slots__}
+
+
+def show_nothing(demo: Demo, wait: Callable[[], None]) -> None:
+    """For `--headless`."""
+    del demo
+    wait()
+
+
+def show_live(demo: Demo, wait: Callable[[], None]) -> None:
+    """For a terminal: where to look, who may sign in, and a live account that is drawn anew twice a second."""
+    demo.console.print(_welcome(demo))
+    with Live(_account(demo), console=demo.console, refresh_per_second=2, get_renderable=lambda: _account(demo)):
+        wait()
+
+
+def _welcome(demo: Demo) -> RenderableType:
+    people = Table(title="Sign-ins of this run", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("role", "name", "password"):
+        people.add_column(column)
+    for role, (name, password) in demo.access.sign_ins.items():
+        people.add_row(role, name, password)
+    return Group(
+        f"[bold]The fraud desk[/bold]  {demo.urls['desk']}",
+        f"The door        {demo.urls['door']}/docs",
+        f"State and logs  {demo.settings.data}",
+        "",
+        people,
+        "",
+        "Ctrl-C stops the company cleanly; run it again on the same folder and it goes on.",
+        "",
+    )
+
+
+def _account(demo: Demo) -> RenderableType:
+    counts, pulse, outcomes = demo.account.by_topic(), demo.pulse(), demo.account.outcomes
+    latency = pulse["latency_ms"]
+    line = Table.grid(padding=(0, 3, 0, 0))
+    line.add_row(
+        f"events [bold]{sum(counts[stream] for stream in STREAMS):,}[/bold]",
+        f"rejected {counts[REJECTED]:,}",
+        f"decisions [bold]{counts[DECISIONS]:,}[/bold]",
+        f"[green]approve {outcomes['approve']:,}[/green]",
+        f"[yellow]review {outcomes['review']:,}[/yellow]",
+        f"[red]decline {outcomes['decline']:,}[/red]",
+    )
+    line.add_row(
+        f"waiting {demo.account.undecided():,}",
+        f"alerts {counts[ALERTS]:,}",
+        "door to alert",
+        f"p50 {_ms(latency['p50'])}",
+        f"p99 {_ms(latency['p99'])}",
+        f"max {_ms(latency['max'])}",
+    )
+    return line
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f} ms"
