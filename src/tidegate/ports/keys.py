@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from tidegate.streams.schema import PersonalClass
@@ -14,6 +15,10 @@ class Keys(Protocol):
         130 bits of the MAC are kept. The same value always gives the same token; without the key nobody can go back or
         try values out (PCI DSS 3.5.1.1).
         """
+        ...
+
+    def prepare(self, subjects: Iterable[str]) -> None:
+        """Make the data keys that these subjects (tokens) lack, durable in one step: `seal` then writes nothing."""
         ...
 
     def seal(self, subject: str, plaintext: bytes, context: bytes) -> bytes:
