@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.embedded.detectors import FolderDetectors
+from tidegate.adapters.embedded.detectors import EmbeddedDetectors
 from tidegate.errors import NotFoundError
 from tidegate.ports.detectors import Detectors
 
@@ -19,7 +19,7 @@ def detectors(tmp_path: Path) -> Detectors:
         (tmp_path / name / "rules.yaml").write_text("rules: []", "utf-8")
     (tmp_path / "card" / "notes.ipynb").write_text("{}", "utf-8")
     (tmp_path / "not_a_detector").mkdir()
-    return FolderDetectors(tmp_path)
+    return EmbeddedDetectors(tmp_path)
 
 
 def test_its_names_are_sorted(detectors: Detectors) -> None:

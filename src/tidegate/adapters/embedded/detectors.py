@@ -13,7 +13,7 @@ _FEATURES = "features.sql"
 _SUFFIXES = (".sql", ".yaml", ".txt")
 
 
-class FolderDetectors:
+class EmbeddedDetectors:
     """Reads `folder/<name>/*.sql|yaml|txt`."""
 
     def __init__(self, folder: Path) -> None:
