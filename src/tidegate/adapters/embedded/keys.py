@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from tidegate.adapters.embedded._sqlite import open_database, transaction, translated
 from tidegate.errors import DamagedError, NotFoundError, OverloadError, StateError
 from tidegate.streams.personal import normalise
 from tidegate.streams.schema import PersonalClass
@@ -51,10 +52,11 @@ MAX_MESSAGES_PER_KEY = 2**32
 #: Data keys kept unwrapped in memory: about 30 MB, and more customers than are active within minutes.
 MAX_KEYS_IN_MEMORY = 50_000
 
-#: How long one process waits for another's write, which takes milliseconds.
-BUSY_TIMEOUT_MS = 10_000
-
 _ROOT_FILE, _RING_FILE = "root.key", "ring.sqlite"
+
+#: "TGKR" in the file's header.
+_APPLICATION_ID = 0x54474B52
+_LAYOUT = 1
 
 _VERSION = b"\x01"
 _KEY_NUMBER_BYTES = 8
@@ -69,7 +71,7 @@ CREATE TABLE data_keys (
     subject BLOB NOT NULL,
     wrapped BLOB  -- NULL: erased
 );
-CREATE UNIQUE INDEX one_living_key ON data_keys (subject) WHERE wrapped IS NOT NULL;
+CREATE UNIQUE INDEX one_living_key ON data_keys (subject) WHERE wrapped IS NOT NULL
 """
 
 
@@ -94,7 +96,8 @@ class EmbeddedKeys:
         self._wrapping = AESGCM(_derive(self._root, "wrapping"))
         self._lock = threading.Lock()
         self._keys: OrderedDict[str, _DataKey] = OrderedDict()
-        self._database = _connect(folder / _RING_FILE)
+        self._path = folder / _RING_FILE
+        self._database = _connect(self._path)
         self._data_version = self._erasures = -1
         _check_root(self._database, self._root, folder)
 
@@ -142,8 +145,7 @@ class EmbeddedKeys:
                 overwritten. Destroy again.
         """
         with self._lock:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
+            with transaction(self._database, self._path):
                 erased = self._database.execute(
                     "UPDATE data_keys SET wrapped = NULL WHERE subject = ? AND wrapped IS NOT NULL",
                     (self._hidden(subject),),
@@ -215,8 +217,7 @@ class EmbeddedKeys:
         hidden = {subject: self._hidden(subject) for subject in subjects}
         found = self._living(hidden)
         if missing := [subject for subject in subjects if subject not in found]:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
+            with transaction(self._database, self._path):
                 # Another process may have been here first: then its key stays, and is read below.
                 last = (
                     self._database.executemany(
@@ -260,12 +261,7 @@ def _bound(header: bytes, subject: str, context: bytes) -> bytes:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # isolation_level None: transactions begin where the code says BEGIN. mode=rw: a lost database is never made anew.
-    database = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
-    )
-    database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    database.execute("PRAGMA synchronous = FULL")
+    database = open_database(path, application_id=_APPLICATION_ID, version=_LAYOUT, tables=_TABLES, synchronous="FULL")
     # Overwrites with zeros what is deleted: an erased key must not lie on in a free page.
     database.execute("PRAGMA secure_delete = ON")
     return database
@@ -281,8 +277,6 @@ def _create(folder: Path) -> None:
             (built / name).touch(mode=0o600)
         (built / _ROOT_FILE).write_bytes(root)
         database = _connect(built / _RING_FILE)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(_TABLES)
         database.execute("INSERT INTO ring VALUES (?, 0)", (_derive(root, "check"),))
         database.close()
         for path in (*built.iterdir(), built):
@@ -316,9 +310,7 @@ def _read_root(folder: Path) -> bytes:
 
 
 def _check_root(database: sqlite3.Connection, root: bytes, folder: Path) -> None:
-    try:
-        (check,) = database.execute("SELECT root_check FROM ring").fetchone()
-    except (sqlite3.DatabaseError, TypeError):
-        raise DamagedError(f"key ring: {_RING_FILE} in {folder} is not a key ring; restore it") from None
-    if not hmac.compare_digest(check, _derive(root, "check")):
+    with translated(folder / _RING_FILE):
+        row = database.execute("SELECT root_check FROM ring").fetchone()
+    if row is None or not hmac.compare_digest(row[0], _derive(root, "check")):
         raise DamagedError(f"key ring: {_ROOT_FILE} and {_RING_FILE} in {folder} do not belong together; restore both")
