@@ -1,1 +1,283 @@
-"""cli."""
+"""The front door: every command. Each imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tidegate.errors import StateError, TidegateError
+from tidegate.ports.identity import Role
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Exit codes, the same for every command.
+DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
+
+#: Rows of an answer that are printed; `--json` prints all.
+PRINTED_ROWS = 100
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
+
+app = typer.Typer(
+    name="tidegate",
+    help="Finds payment fraud while the payment is still in flight.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+detector_app = typer.Typer(help="Check detectors.", no_args_is_help=True)
+user_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
+source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
+app.add_typer(detector_app, name="detector")
+app.add_typer(user_app, name="user")
+app.add_typer(source_app, name="source")
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    if not match:
+        raise typer.BadParameter(f"wanted a number and a unit, such as 60s, 5m or 1h; got {text!r}")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+@app.command()
+def demo(
+    data: Data = None,
+    duration: Annotated[float | None, typer.Option(parser=_seconds, help="Stop after, e.g. 60s.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="No live display.")] = False,
+    as_json: AsJson = False,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second that the company sends.")] = 200,
+    fraud_share: Annotated[float, typer.Option(min=0, max=1, help="Share of transactions that are fraud.")] = 0.01,
+    spoiled_share: Annotated[float, typer.Option(min=0, max=1, help="Share of events spoiled on purpose.")] = 0.002,
+    seed: Annotated[int, typer.Option(help="Another seed, another company.")] = 1,
+    door_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the door; 0: a free one.")] = None,
+    desk_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the desk; 0: a free one.")] = None,
+) -> None:
+    """Run the whole company on this machine, with live simulated sources, until Ctrl-C."""
+    from tidegate.demo import Demo, Play, show_live, show_nothing
+    from tidegate.settings import read_settings
+
+    settings = read_settings(data=data, door_port=door_port, desk_port=desk_port)
+    run = Demo(settings, Play(rate, fraud_share, spoiled_share, seed), Console(stderr=as_json or headless))
+    summary = run.run(duration, show=show_nothing if headless or as_json else show_live)
+    if as_json:
+        _print_json(summary)
+
+
+@app.command()
+def up(
+    data: Data = None,
+    as_json: AsJson = False,
+    door_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the door; 0: a free one.")] = None,
+    desk_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the desk; 0: a free one.")] = None,
+) -> None:
+    """Run the same parts as services, without simulated sources, until Ctrl-C or SIGTERM."""
+    from tidegate.settings import read_settings
+    from tidegate.supervisor import addresses, running
+    from tidegate.wiring import free_ports
+
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    settings = free_ports(read_settings(data=data, door_port=door_port, desk_port=desk_port))
+    urls = addresses(settings)
+    with running(settings, say=lambda text: print(text, file=sys.stderr)):
+        if as_json:
+            _print_json({"urls": urls})
+        else:
+            print(f"door  {urls['door']}\ndesk  {urls['desk']}\nCtrl-C stops.")
+        stop.wait()
+
+
+@app.command(hidden=True)
+def service() -> None:
+    """Run one service, which a supervisor names on standard input."""
+    from tidegate.services import run_service
+    from tidegate.supervisor import Start
+
+    start = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
+    run_service(start.service, start.settings, start.extra)
+
+
+@app.command()
+def replay(
+    source: Annotated[Path, typer.Argument(help="A Parquet, CSV or JSON-lines file.")],
+    mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
+    detector: Annotated[Path, typer.Option(help="The detector's folder.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],
+    since: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time left out.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of checkpoints: killed, it goes on from there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide over a file: every feature, rule, score and outcome, equal to what would have been decided live."""
+    from tidegate.hosts.mapping import read_mapping
+    from tidegate.hosts.replay import replay as run
+    from tidegate.wiring import read_detector
+
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+        task = progress.add_task("replay", total=None)
+        summary = run(
+            source,
+            read_mapping(mapping),
+            read_detector(detector),
+            out,
+            since=since,
+            until=until,
+            state=state,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if as_json:
+        _print_json(summary)
+    else:
+        print(summary)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL, over raw.* and curated.*.")],
+    data: Data = None,
+    as_of: Annotated[datetime | None, typer.Option(parser=_instant, help="The lake as it was at this time.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the lake."""
+    from tidegate.settings import read_settings
+    from tidegate.wiring import open_lake
+
+    answer = open_lake(read_settings(data=data)).query(query, as_of)
+    if as_json:
+        _print_json(answer.to_pylist())
+    else:
+        _print_table(answer)
+
+
+def _print_table(answer: pa.Table) -> None:
+    table = Table()
+    for name in answer.column_names:
+        table.add_column(name)
+    for row in answer.slice(0, PRINTED_ROWS).to_pylist():
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console = Console()
+    console.print(table, markup=False)
+    if answer.num_rows > PRINTED_ROWS:
+        console.print(f"{PRINTED_ROWS} of {answer.num_rows:,} rows; --json prints all")
+
+
+@detector_app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compile a detector and say what is in it, or what is wrong and where."""
+    from tidegate.wiring import read_detector
+
+    detector = read_detector(folder)
+    live = [rule for rule in detector.rules if rule.status == "live"]
+    found: dict[str, Any] = {
+        "name": detector.name,
+        "version": detector.version,
+        "stream": detector.stream,
+        "features": {name: str(kind) for name, kind in detector.features.items()},
+        "rules": {rule.name: rule.status for rule in detector.rules},
+    }
+    if as_json:
+        _print_json(found)
+    else:
+        print(
+            f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream}, "
+            f"{len(detector.rules)} rules, {len(live)} of them live. Nothing wrong."
+        )
+
+
+@user_app.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="The name to sign in with.")],
+    role: Annotated[list[Role], typer.Option(help="What they may do; may be given again.")],
+    data: Data = None,
+) -> None:
+    """Add a person, or give one a new password. The password is asked for, or read from a pipe."""
+    from tidegate.settings import read_settings
+    from tidegate.wiring import open_identity
+
+    roles = frozenset(role)
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    open_identity(read_settings(data=data)).add_user(name, password, roles)
+    print(f"{name} may sign in as {', '.join(sorted(roles))}.")
+
+
+@source_app.command("add")
+def add_source(
+    name: Annotated[str, typer.Argument(help="The source's name.")],
+    stream: Annotated[list[str], typer.Option(help="A stream that it may write to; may be given again.")],
+    data: Data = None,
+) -> None:
+    """Add a source and print its API key, this once: only its hash is kept."""
+    from tidegate.settings import read_settings
+    from tidegate.streams.schema import load_schema
+    from tidegate.wiring import open_identity
+
+    for each in stream:
+        load_schema(each)
+    print(open_identity(read_settings(data=data)).add_source(name, frozenset(stream)))
+
+
+@app.command()
+def doctor(data: Data = None, as_json: AsJson = False) -> None:
+    """Say what is missing, what is damaged, and how to mend it."""
+    from tidegate.doctor import examine
+    from tidegate.settings import read_settings
+
+    findings = examine(read_settings(data=data))
+    if as_json:
+        _print_json(findings)
+    else:
+        for finding in findings:
+            print(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what}: {finding.says}")
+    if not all(finding.well for finding in findings):
+        raise typer.Exit(FOUND_WRONG)
+
+
+def main() -> None:
+    """Run a command; an error of ours is one message and an exit code, never a stack trace."""
+    try:
+        app()
+    except TidegateError as error:
+        print(f"tidegate: {error}", file=sys.stderr)
+        sys.exit(FOUND_WRONG if isinstance(error, StateError) else USED_WRONG)
+
+
+if __name__ == "__main__":
+    main()

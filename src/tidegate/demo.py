@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx
@@ -25,11 +25,8 @@ from tidegate.ports.log import Log, Positions, TopicPartition
 from tidegate.settings import Settings
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
-from tidegate.supervisor import Start, Supervisor
+from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
-
-#: In the order in which a transaction passes them, which is also the order in which they are stopped.
-SERVICES = ("door", "engine", "hotstore", "lake", "desk")
 
 #: How long the demo waits, once the sources have stopped, until all that was taken is decided and readable.
 DRAIN_TIMEOUT_S = 30
@@ -91,48 +88,40 @@ class Demo:
 
     def __init__(self, settings: Settings, play: Play, console: Console) -> None:
         self.settings = free_ports(settings)
-        self._play = play
         self.console = console
         self.log = open_log(self.settings)
         self.access: DemoAccess = demo_access(self.settings)
-        told = self.settings.model_dump(mode="json")
-        starts = [Start(name, told) for name in SERVICES]
-        self._company = Start("simulator", told, {"play": _as_dict(play), "credentials": self.access.source_keys})
-        self._supervisor = Supervisor(starts, self.settings.data / "logs", say=self._say)
-        self._sources = Supervisor([self._company], self.settings.data / "logs", say=self._say)
+        company = Start(
+            "simulator",
+            self.settings.model_dump(mode="json"),
+            {"play": asdict(play), "credentials": self.access.source_keys},
+        )
+        self._sources = Supervisor([company], self.settings.data / "logs", say=self._say)
+        self.urls = addresses(self.settings)
         self.account = Account(self.log)
         self.stop = threading.Event()
 
     def _say(self, text: str) -> None:
         self.console.print(f"[yellow]{text}[/yellow]")
 
-    @property
-    def urls(self) -> dict[str, str]:
-        return {
-            "door": f"http://{self.settings.host}:{self.settings.door_port}",
-            "desk": f"http://{self.settings.host}:{self.settings.desk_port}",
-        }
-
     def run(self, duration_s: float | None, *, show: Callable[[Demo, Callable[[], None]], None]) -> dict[str, Any]:
         """Start everything, play until Ctrl-C or for `duration_s` seconds, drain, stop; returns the summary."""
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: self.stop.set())
-        try:
-            self._supervisor.start()
-            self._sources.start()
-            deadline = time.monotonic() + duration_s if duration_s else None
+        with running(self.settings, self._say):
+            try:
+                self._sources.start()
+                deadline = time.monotonic() + duration_s if duration_s else None
 
-            def wait() -> None:
-                while not self.stop.wait(_TICK_S) and (deadline is None or time.monotonic() < deadline):
-                    self.account.count_outcomes()
+                def wait() -> None:
+                    while not self.stop.wait(_TICK_S) and (deadline is None or time.monotonic() < deadline):
+                        self.account.count_outcomes()
 
-            show(self, wait)
-            self._sources.stop()
+                show(self, wait)
+            finally:
+                self._sources.stop()
             self._drain()
             pulse = self.pulse()
-        finally:
-            self._sources.stop()
-            self._supervisor.stop()
         return self._summary(pulse)
 
     def pulse(self) -> dict[str, Any]:
@@ -171,10 +160,6 @@ class Demo:
             "urls": self.urls,
             "sources": self.sources(),
         }
-
-
-def _as_dict(play: Play) -> dict[str, Any]:
-    return {name: getattr(play, name) for name in Play.__slots__}
 
 
 def show_nothing(demo: Demo, wait: Callable[[], None]) -> None:

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from tidegate.errors import StateError
+from tidegate.settings import Settings
 
 #: A first start compiles the kernel, which takes some tens of seconds on a slow machine.
 READY_TIMEOUT_S = 180
@@ -32,6 +33,9 @@ STOP_TIMEOUT_S = 30
 MAX_RESTARTS = 10
 
 _LOG_TAIL_LINES = 15
+
+#: In the order in which a transaction passes them, which is also the order in which they are stopped.
+SERVICES = ("door", "engine", "hotstore", "lake", "desk")
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -148,3 +152,28 @@ class Supervisor:
             self._stopped.set()
         for name in names or tuple(self.services):
             self.services[name].stop()
+
+
+def supervised(settings: Settings, say: Callable[[str], None]) -> Supervisor:
+    """The supervisor of all services. `settings` must name the ports of the door and the desk."""
+    told = settings.model_dump(mode="json")
+    return Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say)
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """Where the door and the desk answer."""
+    return {
+        "door": f"http://{settings.host}:{settings.door_port}",
+        "desk": f"http://{settings.host}:{settings.desk_port}",
+    }
+
+
+@contextlib.contextmanager
+def running(settings: Settings, say: Callable[[str], None]) -> Generator[None]:
+    """All services, from ready to cleanly stopped."""
+    supervisor = supervised(settings, say)
+    try:
+        supervisor.start()
+        yield
+    finally:
+        supervisor.stop()

@@ -1,1 +1,139 @@
-"""wiring."""
+"""The one place that picks adapters: a port in, the adapter that the settings choose out."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.clock import SystemClock
+from tidegate.adapters.embedded.detectors import EmbeddedDetectors
+from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
+from tidegate.adapters.embedded.identity import EmbeddedIdentity
+from tidegate.adapters.embedded.keys import EmbeddedKeys
+from tidegate.adapters.embedded.lake import EmbeddedLake
+from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
+from tidegate.kernel.detector import Detector, compile_detector
+from tidegate.ports.audit import Audit
+from tidegate.ports.clock import Clock
+from tidegate.ports.hotstore import HotStore
+from tidegate.ports.identity import Identity, Role
+from tidegate.ports.keys import Keys
+from tidegate.ports.lake import Lake
+from tidegate.ports.log import Log
+from tidegate.ports.snapshots import Snapshots
+from tidegate.settings import Settings
+from tidegate.simulator.play import SOURCES
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.schema import STREAMS
+
+#: One day of a topic's retention, in milliseconds.
+_DAY_MS = 24 * 3600 * 1000
+
+
+def open_clock() -> Clock:
+    """The wall clock."""
+    return SystemClock()
+
+
+def open_log(settings: Settings) -> Log:
+    """The log, with every topic made."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    log = EmbeddedLog(settings.data / "log.sqlite")
+    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+        log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+    return log
+
+
+def open_hotstore(settings: Settings) -> HotStore:
+    """The hot store."""
+    return EmbeddedHotStore(settings.data / "hotstore.sqlite")
+
+
+def open_lake(settings: Settings) -> Lake:
+    """The lake."""
+    return EmbeddedLake(settings.data / "lake")
+
+
+def open_keys(settings: Settings) -> Keys:
+    """The key ring."""
+    return EmbeddedKeys(settings.data / "keys")
+
+
+def open_identity(settings: Settings) -> Identity:
+    """Users, sources and the key their tokens are signed with."""
+    return EmbeddedIdentity(settings.data / "identity", open_keys(settings).signing_key("identity"), open_clock())
+
+
+def open_audit(settings: Settings) -> Audit:
+    """The audit trail."""
+    return EmbeddedAudit(settings.data / "audit")
+
+
+def open_snapshots(settings: Settings) -> Snapshots:
+    """The engine's snapshots."""
+    return EmbeddedSnapshots(settings.data / "snapshots")
+
+
+def read_detector(folder: Path) -> Detector:
+    """The detector in a folder.
+
+    Raises:
+        NotFoundError: there is none.
+        DetectorError: its text is wrong.
+    """
+    folder = folder.resolve()
+    return compile_detector(folder.name, EmbeddedDetectors(folder.parent).read(folder.name))
+
+
+def live_detectors(settings: Settings) -> list[Detector]:
+    """The detectors that decide, compiled."""
+    return [read_detector(settings.detectors / name) for name in settings.live]
+
+
+def free_ports(settings: Settings) -> Settings:
+    """The same settings with a free port wherever they say 0."""
+    return settings.model_copy(
+        update={
+            "door_port": settings.door_port or _free_port(settings.host),
+            "desk_port": settings.desk_port or _free_port(settings.host),
+        }
+    )
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAccess:
+    """Who may enter in a demo: `sign_ins` by role (name, password), `source_keys` by source."""
+
+    sign_ins: dict[Role, tuple[str, str]]
+    source_keys: dict[str, str]
+
+
+#: Names of the demo's people, by role.
+_PEOPLE: dict[Role, str] = {
+    "fraud_ops": "fiona",
+    "analyst": "anton",
+    "data_scientist": "dana",
+    "auditor": "aurel",
+    "admin": "ada",
+}
+
+
+def demo_access(settings: Settings) -> DemoAccess:
+    """Make the demo's people and sources, with new secrets at each run."""
+    identity = open_identity(settings)
+    sign_ins: dict[Role, tuple[str, str]] = {}
+    for role, name in _PEOPLE.items():
+        password = secrets.token_urlsafe(9)
+        identity.add_user(name, password, frozenset({role}))
+        sign_ins[role] = (name, password)
+    return DemoAccess(sign_ins, {name: identity.add_source(name, streams) for name, streams in SOURCES.items()})

@@ -1,0 +1,196 @@
+"""What each child of the supervisor runs, from its first line on standard input to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+
+from tidegate.settings import Settings
+from tidegate.wiring import (
+    live_detectors,
+    open_audit,
+    open_clock,
+    open_hotstore,
+    open_identity,
+    open_keys,
+    open_lake,
+    open_log,
+    open_snapshots,
+)
+
+#: Once the lifeline is cut, a service that can't finish within this time is not worth waiting for: what it had not
+#: committed is done again at the next start.
+_ORPHAN_TIMEOUT_S = 5
+
+#: The lake and the simulated sources leave the processor to the engine and the door.
+_BACKGROUND_NICE = 5
+
+
+class Context:
+    """What a service is given: its settings, what only it needs, and the event that ends it."""
+
+    def __init__(self, settings: Settings, extra: dict[str, Any]) -> None:
+        self.settings = settings
+        self.extra = extra
+        self.stop = threading.Event()
+
+    def ready(self) -> None:
+        """Tell the supervisor that it serves."""
+        say({"ready": {}})
+
+
+def say(what: dict[str, Any]) -> None:
+    """One line to the supervisor."""
+    sys.stdout.write(msgspec.json.encode(what).decode() + "\n")
+    sys.stdout.flush()
+
+
+def run_service(name: str, settings: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Run the service `name` until it is told to stop or its supervisor is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    context = Context(Settings(**settings), extra)
+    # Ctrl-C reaches every process of the terminal; only the supervisor decides when a service stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
+    threading.Thread(target=_watch_lifeline, args=(context.stop,), daemon=True).start()
+    _SERVICES[name](context)
+
+
+def _watch_lifeline(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+    threading.Timer(_ORPHAN_TIMEOUT_S, os._exit, (1,)).start()
+
+
+def _serve(app: FastAPI, port: int, context: Context) -> None:
+    # In a thread of its own, uvicorn leaves the signals to us.
+    config = uvicorn.Config(
+        app, host=context.settings.host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        context.stop.wait(0.02)
+    context.ready()
+    while thread.is_alive() and not context.stop.wait(0.2):
+        pass
+    server.should_exit = True
+    thread.join()
+
+
+def _door(context: Context) -> None:
+    from tidegate.intake.http import create_app
+
+    settings = context.settings
+    app = create_app(
+        log=open_log(settings),
+        keys=open_keys(settings),
+        identity=open_identity(settings),
+        hotstore=open_hotstore(settings),
+        audit=open_audit(settings),
+        clock=open_clock(),
+        detector=settings.live[0],
+        decision_timeout_ms=settings.decision_timeout_ms,
+        rate_limit_per_s=settings.rate_limit_per_s,
+    )
+    _serve(app, settings.door_port, context)
+
+
+def _engine(context: Context) -> None:
+    from tidegate.hosts.local import LocalHost
+
+    settings = context.settings
+    host = LocalHost(
+        open_log(settings),
+        open_snapshots(settings),
+        live_detectors(settings),
+        open_clock(),
+        snapshot_every_ms=settings.snapshot_every_s * 1000,
+    )
+    context.ready()
+    host.run(context.stop)
+
+
+def _hotstore(context: Context) -> None:
+    from tidegate.readers.hotstore import HotStoreReader
+
+    reader = HotStoreReader(open_log(context.settings), open_hotstore(context.settings), open_clock())
+    context.ready()
+    reader.run(context.stop)
+
+
+def _lake(context: Context) -> None:
+    from tidegate.readers.lake import LakeReader
+
+    os.nice(_BACKGROUND_NICE)
+    settings = context.settings
+    reader = LakeReader(
+        open_log(settings), open_lake(settings), open_clock(), commit_every_ms=settings.lake_commit_every_s * 1000
+    )
+    context.ready()
+    reader.run(context.stop)
+
+
+def _desk(context: Context) -> None:
+    from tidegate.desk.app import create_app
+
+    settings = context.settings
+    app = create_app(
+        log=open_log(settings),
+        hotstore=open_hotstore(settings),
+        identity=open_identity(settings),
+        audit=open_audit(settings),
+        clock=open_clock(),
+        door_url=f"http://{settings.host}:{settings.door_port}",
+        storage_secret=open_keys(settings).signing_key("desk").hex(),
+    )
+    _serve(app, settings.desk_port, context)
+
+
+def _simulator(context: Context) -> None:
+    from tidegate.simulator.play import Stats, play
+
+    os.nice(_BACKGROUND_NICE)
+    stats = Stats()
+    context.ready()
+
+    async def until_stopped() -> None:
+        over = asyncio.Event()
+        playing = asyncio.create_task(
+            play(
+                f"http://{context.settings.host}:{context.settings.door_port}",
+                context.extra["credentials"],
+                **context.extra["play"],
+                stop=over,
+                stats=stats,
+            )
+        )
+        while not context.stop.is_set() and not playing.done():
+            await asyncio.sleep(0.2)
+            say({"stats": msgspec.to_builtins(stats)})
+        over.set()
+        await playing
+        say({"stats": msgspec.to_builtins(stats)})
+
+    asyncio.run(until_stopped())
+
+
+_SERVICES: dict[str, Callable[[Context], None]] = {
+    "door": _door,
+    "engine": _engine,
+    "hotstore": _hotstore,
+    "lake": _lake,
+    "desk": _desk,
+    "simulator": _simulator,
+}
