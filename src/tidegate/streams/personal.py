@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
+import socket
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date
+from ipaddress import IPv6Address
 
 from tidegate.streams.schema import PersonalClass
 
@@ -52,9 +53,9 @@ def _ip(value: str) -> str:
     text = value.strip()
     try:
         if ":" not in text:
-            return str(ipaddress.IPv4Address(text))
-        address = ipaddress.IPv6Address(text)
-    except ValueError:
+            return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, text))
+        address = IPv6Address(socket.inet_pton(socket.AF_INET6, text))
+    except (OSError, ValueError):
         return text
     return str(address.ipv4_mapped or address)
 

@@ -1,9 +1,9 @@
 """The audit trail in files, one a UTC day: JSON lines, each linked to the line before.
 
-A line's `link` is the HMAC-SHA-256, under a key of its own, of the link before and the line's own bytes. A line
-that was changed, removed or put in between breaks the chain, and without the key nobody can mend it or add to it. So that the
-end cannot be cut off unseen, `head.json` keeps where the newest line ends and its link. Whoever can write both could
-still put an older copy of both back: only a store that forbids overwriting (S3 Object Lock) holds against that.
+A line's `link` is the HMAC-SHA-256, under a key of its own, of the link before and the line's own bytes. A line that
+was changed, removed or put in between breaks the chain, and without the key nobody can mend it or add to it. So that
+the end cannot be cut off unseen, `head.json` keeps where the newest line ends and its link. Whoever can write both
+could still put an older copy of both back: only a store that forbids overwriting (S3 Object Lock) holds against that.
 
 A line is written and synced before the head. After a kill in between, the next to open the trail finds a sound line
 beyond the head and takes it in, or half a line, which nobody was told was written, and drops it.

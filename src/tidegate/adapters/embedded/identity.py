@@ -1,8 +1,8 @@
 """People and sources in a SQLite file: scrypt hashes of passwords, SHA-256 of API keys, JSON web tokens.
 
 An API key is `tg_<name>_<43 letters>`: 256 random bits, so a plain hash keeps it (there is nothing to guess). A
-person's token (RFC 7519) is signed with HS256 and names the version of her entry: once password or roles are replaced, the
-tokens from before are worth nothing.
+person's token (RFC 7519) is signed with HS256 and names the version of her entry: once password or roles are replaced,
+the tokens from before are worth nothing.
 """
 
 from __future__ import annotations
