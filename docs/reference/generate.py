@@ -17,25 +17,31 @@ HERE = Path(__file__).parent
 WRITTEN = "<!-- Written by `make docs` from the code: change the code, not this page. -->\n\n"
 
 
+#: Between the values of an enum, in a table's cell.
+_OR = " \\| "
+
+
 def streams() -> str:
     """A table a stream, from its Avro schema."""
-    intro = (
-        "# Streams\n\n"
-        "Each stream is one Avro schema in `src/tidegate/streams/schemas/`. From it are made the check at the door, the\n"
-        "columnar batch that the kernel and the lake see, and this page.\n\n"
-        "A field marked **personal** holds a token once it is past the door; the original is sealed under the key of the\n"
-        "person whom the stream's *subject* field names. A `pan` also leaves its first six digits in `pan_bin` and its\n"
-        "last four in `pan_last4`.\n\n"
-        "`event_time` is sent as RFC 3339 text with an offset or as an integer of microseconds since 1970; from the door\n"
-        "on it is the integer.\n"
-    )
+    intro = """# Streams
+
+Each stream is one Avro schema in `src/tidegate/streams/schemas/`. From it are made the check at the door, the columnar
+batch that the kernel and the lake see, and this page.
+
+A field marked **personal** holds a token once it is past the door; the original is sealed under the key of the person
+whom the stream's *subject* field names. A `pan` also leaves its first six digits in `pan_bin` and its last four in
+`pan_last4`.
+
+`event_time` is sent as RFC 3339 text with an offset or as an integer of microseconds since 1970; from the door on it is
+the integer.
+"""
     return "\n".join([intro, *(_stream(load_schema(name)) for name in STREAMS)])
 
 
 def _stream(schema: Schema) -> str:
     subject = f"`{schema.subject}`" if schema.subject else "none: the stream has no personal data"
     rows = [
-        f"| `{field.name}` | {' \\| '.join(field.symbols) if field.symbols else field.kind} "
+        f"| `{field.name}` | {_OR.join(field.symbols) or field.kind} "
         f"| {'' if field.nullable else 'yes'} | {field.personal or ''} | {field.doc} |"
         for field in schema.fields
     ]
@@ -74,7 +80,9 @@ def commands() -> str:
         "# Commands\n\nExit codes: 0 done, 1 found wrong (something does not hold), 2 used wrong. Every command has\n"
         "`--help`; those that report have `--json`.\n\n"
     )
-    return intro + "\n".join(_command(path, command) for path, command in _walk(typer.main.get_command(app), "tidegate"))
+    return intro + "\n".join(
+        _command(path, command) for path, command in _walk(typer.main.get_command(app), "tidegate")
+    )
 
 
 def _walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:

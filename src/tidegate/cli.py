@@ -110,11 +110,11 @@ def up(
         signal.signal(signum, lambda *_: stop.set())
     settings = free_ports(read_settings(data=data, door_port=door_port, desk_port=desk_port))
     urls = addresses(settings)
-    with running(settings, say=lambda text: print(text, file=sys.stderr)):
+    with running(settings, say=lambda text: typer.echo(text, err=True)):
         if as_json:
             _print_json({"urls": urls})
         else:
-            print(f"door  {urls['door']}\ndesk  {urls['desk']}\nCtrl-C stops.")
+            typer.echo(f"door  {urls['door']}\ndesk  {urls['desk']}\nCtrl-C stops.")
         stop.wait()
 
 
@@ -160,7 +160,7 @@ def replay(
     if as_json:
         _print_json(summary)
     else:
-        print(summary)
+        typer.echo(summary)
 
 
 @app.command()
@@ -213,7 +213,7 @@ def check(
     if as_json:
         _print_json(found)
     else:
-        print(
+        typer.echo(
             f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream}, "
             f"{len(detector.rules)} rules, {len(live)} of them live. Nothing wrong."
         )
@@ -235,7 +235,7 @@ def add_user(
     else:
         password = sys.stdin.readline().rstrip("\n")
     open_identity(read_settings(data=data)).add_user(name, password, roles)
-    print(f"{name} may sign in as {', '.join(sorted(roles))}.")
+    typer.echo(f"{name} may sign in as {', '.join(sorted(roles))}.")
 
 
 @source_app.command("add")
@@ -251,7 +251,7 @@ def add_source(
 
     for each in stream:
         load_schema(each)
-    print(open_identity(read_settings(data=data)).add_source(name, frozenset(stream)))
+    typer.echo(open_identity(read_settings(data=data)).add_source(name, frozenset(stream)))
 
 
 @app.command()
@@ -265,7 +265,7 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
         _print_json(findings)
     else:
         for finding in findings:
-            print(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what}: {finding.says}")
+            typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what}: {finding.says}")
     if not all(finding.well for finding in findings):
         raise typer.Exit(FOUND_WRONG)
 
@@ -275,7 +275,7 @@ def main() -> None:
     try:
         app()
     except TidegateError as error:
-        print(f"tidegate: {error}", file=sys.stderr)
+        typer.echo(f"tidegate: {error}", err=True)
         sys.exit(FOUND_WRONG if isinstance(error, StateError) else USED_WRONG)
 
 

@@ -142,7 +142,8 @@ class Demo:
             if time.monotonic() > deadline:
                 raise StateError(
                     f"stop: {self.account.undecided()} transactions were not decided within {DRAIN_TIMEOUT_S} s; "
-                    f"they are in the log and will be at the next start. See {self.settings.data / 'logs' / 'engine.log'}"
+                    "they are in the log and will be at the next start. "
+                    f"See {self.settings.data / 'logs' / 'engine.log'}"
                 )
             time.sleep(0.1)
         self.account.count_outcomes()

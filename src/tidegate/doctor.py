@@ -53,7 +53,9 @@ def _space(settings: Settings) -> str:
     place = next(path for path in (settings.data.resolve(), *settings.data.resolve().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < MIN_FREE_BYTES:
-        raise OSError(f"{free >> 20} MiB free at {place}, wanted {MIN_FREE_BYTES >> 20}: make room or name another --data")
+        raise OSError(
+            f"{free >> 20} MiB free at {place}, wanted {MIN_FREE_BYTES >> 20}: make room or name another --data"
+        )
     if not settings.data.exists():
         return f"{free >> 30} GiB free; {settings.data} is not there yet and is made by the first `demo` or `up`"
     return f"{free >> 30} GiB free"

@@ -111,7 +111,8 @@ class Service:
 
 class Supervisor:
     """Starts `services` in order, each once the one before is ready; `stop` ends them in the same order, so that what
-    was taken at the door is decided and what was decided is in the lake."""
+    was taken at the door is decided and what was decided is in the lake.
+    """
 
     def __init__(self, starts: Sequence[Start], logs: Path, *, say: Callable[[str], None]) -> None:
         logs.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,9 @@ class Supervisor:
         while not service.ready.wait(0.05):
             if service.exit_code is not None or time.monotonic() > deadline:
                 how = "ended" if service.exit_code is not None else f"was not ready within {READY_TIMEOUT_S} s"
-                raise StateError(f"start: the service {service.name} {how}; its log, {service.log}, ends:\n{service.why()}")
+                raise StateError(
+                    f"start: the service {service.name} {how}; its log, {service.log}, ends:\n{service.why()}"
+                )
 
     def _watch(self) -> None:
         while not self._stopped.wait(0.2):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
-
 from tidegate.adapters.embedded.clock import SystemClock
+
 from tidegate.ports.clock import Clock
 
 
@@ -16,5 +16,5 @@ def clock(request: pytest.FixtureRequest) -> Clock:
 
 
 def test_it_counts_milliseconds_of_utc_since_1970(clock: Clock) -> None:
-    before = datetime.datetime.now(datetime.UTC).timestamp() * 1000
-    assert before - 1 <= clock.now_ms() <= datetime.datetime.now(datetime.UTC).timestamp() * 1000 + 1
+    before = dt.datetime.now(dt.UTC).timestamp() * 1000
+    assert before - 1 <= clock.now_ms() <= dt.datetime.now(dt.UTC).timestamp() * 1000 + 1

@@ -4,28 +4,96 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.running import ROOT, TIDEGATE
-from tidegate.adapters.embedded.lake import EmbeddedLake
+from tidegate.settings import Settings
 from tidegate.simulator.company import Company
 from tidegate.streams.schema import STREAMS
+from tidegate.wiring import open_lake
 
 SEED = 7
+RATE = 200
+
+#: The key ring is the one place that could open what is sealed.
+KEY_RING = "keys"
+
+#: Shorter values ("Li") would be found in any text by chance.
+MIN_SCANNED_CHARS = 6
 
 
-def _demo(data: Path) -> dict[str, Any]:
+def _run(data: Path, seconds: int) -> tuple[dict[str, Any], str]:
+    """One run of the demo: its summary, and all it printed."""
+    options = ["--duration", f"{seconds}s", "--headless", "--json", "--rate", str(RATE), "--seed", str(SEED)]
     result = subprocess.run(
-        [*TIDEGATE, "demo", "--duration", "20s", "--headless", "--json", "--rate", "200", "--seed", str(SEED)]
-        + ["--data", str(data)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*TIDEGATE, "demo", *options, "--data", str(data)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return json.loads(result.stdout), result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first(data: Path) -> tuple[dict[str, Any], str]:
+    return _run(data, 20)
+
+
+def test_it_tells_what_happened(first: tuple[dict[str, Any], str]) -> None:
+    summary, _ = first
+    assert summary["events"]["in"] == sum(summary["streams"].values())
+    assert set(summary["streams"]) == set(STREAMS)
+    assert all(count > 0 for count in summary["streams"].values()), summary["streams"]
+    assert summary["decisions"] == summary["streams"]["transactions"] == sum(summary["outcomes"].values())
+    assert summary["alerts"] == summary["outcomes"]["review"] + summary["outcomes"]["decline"] > 0
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"] <= summary["latency_ms"]["max"]
+
+
+def test_only_what_was_spoiled_on_purpose_is_rejected(first: tuple[dict[str, Any], str]) -> None:
+    summary, _ = first
+    assert summary["events"]["rejected"] == summary["sources"]["spoiled"] > 0
+
+
+def test_all_of_it_is_in_the_lake(first: tuple[dict[str, Any], str]) -> None:
+    summary, _ = first
+    rows = summary["lake_rows"]
+    assert {stream: rows[f"raw.{stream}"] for stream in STREAMS} == summary["streams"]
+    assert rows["raw.rejected"] == summary["events"]["rejected"]
+    assert rows["curated.transactions"] == summary["streams"]["transactions"]
+    assert rows["curated.decisions"] == summary["decisions"]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and KEY_RING not in path.parts)
+
+
+def test_no_file_and_no_line_holds_a_personal_value_in_clear(data: Path, first: tuple[dict[str, Any], str]) -> None:
+    _, printed = first
+    values = {value.encode() for value in Company(SEED).personal_values() if len(value) >= MIN_SCANNED_CHARS}
+    assert len(values) > 100
+    places = {str(path.relative_to(data)): path.read_bytes() for path in _files(data)} | {"printed": printed.encode()}
+    # Parquet is compressed: what is in it is read through the lake.
+    lake = open_lake(Settings(data=data))
+    for table in lake.row_counts():
+        places[table] = str(lake.query(f"SELECT * FROM {table}").to_pylist()).encode()
+    assert len(places) > 20
+    found = [(place, len(value)) for place, content in places.items() for value in values if value in content]
+    assert not found
+
+
+def test_a_second_run_goes_on_where_the_first_ended(data: Path, first: tuple[dict[str, Any], str]) -> None:
+    before, _ = first
+    after, _ = _run(data, 8)
+    for table, rows in after["lake_rows"].items():
+        stream = {"curated.decisions": "decisions", "curated.transactions": "transactions"}.get(
+            table, table.removeprefix("raw.")
+        )
+        added = {**after["streams"], "decisions": after["decisions"], "rejected": after["events"]["rejected"]}[stream]
+        assert rows == before["lake_rows"][table] + added, table

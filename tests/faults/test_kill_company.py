@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import msgspec
-
 from tests.e2e.running import Up
+
 from tidegate.adapters.embedded.identity import LocalIdentity
 from tidegate.settings import Settings
 from tidegate.streams.decision import Decision

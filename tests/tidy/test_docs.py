@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from docs.reference.generate import pages
+
 from tidegate.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "tidegate"
 MODULES = sorted(SOURCE.rglob("*.py"))
-ROOMS = sorted(path for path in SOURCE.iterdir() if path.is_dir() and path.name not in {"__pycache__"})
+ROOMS = sorted(path for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 #: A module that grows past this holds two things.
 MAX_MODULE_LINES = 400

@@ -1,0 +1,93 @@
+"""Measures every case beside its peers in one run: interleaved repeats, medians and spread. `make bench` runs it.
+
+Writes build/bench.json (one object a measurement) and docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import CASES, ROOT
+
+REPEATS = 3 if os.environ.get("QUICK") else 5
+
+#: Sums of averages differ in the last bits between two orders of adding them up.
+_SAME = 1e-9
+
+
+def _once(workload: str, system: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.cases", workload, system]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def _measure(workload: str, systems: list[str]) -> list[dict[str, Any]]:
+    taken: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
+    for _ in range(REPEATS):
+        for system in systems:  # interleaved: what disturbs the machine disturbs all alike
+            taken[system].append(_once(workload, system))
+    reference = taken[systems[-1]][0]["checksums"]
+    return [_summed_up(workload, system, runs, reference) for system, runs in taken.items()]
+
+
+def _summed_up(workload: str, system: str, runs: list[dict[str, Any]], reference: list[float]) -> dict[str, Any]:
+    rates = [run["events"] / run["seconds"] for run in runs]
+    return {
+        "workload": workload,
+        "system": system,
+        "events_per_s": round(statistics.median(rates)),
+        "spread": round((max(rates) - min(rates)) / statistics.median(rates), 3),
+        "cpu_s_per_million": round(statistics.median(run["cpu_s"] / run["events"] * 1e6 for run in runs), 3),
+        "peak_rss_mb": round(max(run["peak_rss_mb"] for run in runs)),
+        "mismatches": sum(
+            abs(got - wanted) > _SAME * max(1, abs(wanted))
+            for got, wanted in zip(runs[0]["checksums"], reference, strict=True)
+        ),
+        "repeats": len(runs),
+    }
+
+
+def _page(measured: list[dict[str, Any]]) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`: every system in one run on one machine, each repeat in a process of its own,",
+        "repeats interleaved, medians. The ratio is to Tidegate's own rate: below 1, the peer is slower.",
+        "`mismatches` counts the feature columns whose sum over all rows differs from the referee's.",
+        "",
+        f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.",
+        "",
+        "| workload | system | events/s | ratio | spread | CPU s per million | peak MiB | mismatches |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    own = {row["workload"]: row["events_per_s"] for row in measured if row["system"] == "tidegate"}
+    lines += [
+        f"| {row['workload']} | {row['system']} | {row['events_per_s']:,} "
+        f"| {row['events_per_s'] / own[row['workload']]:.2f} "
+        f"| {row['spread']:.0%} | {row['cpu_s_per_million']} | {row['peak_rss_mb']} | {row['mismatches']} |"
+        for row in measured
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Measure all and write both files."""
+    systems: dict[str, list[str]] = {}
+    for workload, system in CASES:
+        systems.setdefault(workload, []).append(system)
+    measured = [row for workload, names in systems.items() for row in _measure(workload, names)]
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    (build / "bench.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    Path(ROOT / "docs" / "benchmarks.md").write_text(_page(measured), "utf-8")
+    print(_page(measured))
+
+
+if __name__ == "__main__":
+    main()
