@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
+from tidegate.signals import stop_on
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,8 +107,7 @@ def up(
     from tidegate.wiring import free_ports
 
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
+    stop_on(stop, signal.SIGINT, signal.SIGTERM)
     settings = free_ports(read_settings(data=data, door_port=door_port, desk_port=desk_port))
     urls = addresses(settings)
     with running(settings, say=lambda text: typer.echo(text, err=True)):

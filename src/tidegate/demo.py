@@ -23,6 +23,7 @@ from rich.table import Table
 from tidegate.errors import StateError
 from tidegate.ports.log import Log, Positions, TopicPartition
 from tidegate.settings import Settings
+from tidegate.signals import stop_on
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
 from tidegate.supervisor import Start, Supervisor, addresses, running
@@ -106,8 +107,7 @@ class Demo:
 
     def run(self, duration_s: float | None, *, show: Callable[[Demo, Callable[[], None]], None]) -> dict[str, Any]:
         """Start everything, play until Ctrl-C or for `duration_s` seconds, drain, stop; returns the summary."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, lambda *_: self.stop.set())
+        stop_on(self.stop, signal.SIGINT, signal.SIGTERM)
         with running(self.settings, self._say):
             try:
                 self._sources.start()

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from tidegate.settings import Settings
+from tidegate.signals import stop_on
 from tidegate.wiring import (
     live_detectors,
     open_audit,
@@ -61,7 +62,7 @@ def run_service(name: str, settings: dict[str, Any], extra: dict[str, Any]) -> N
     context = Context(Settings(**settings), extra)
     # Ctrl-C reaches every process of the terminal; only the supervisor decides when a service stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
+    stop_on(context.stop, signal.SIGTERM)
     threading.Thread(target=_watch_lifeline, args=(context.stop,), daemon=True).start()
     _SERVICES[name](context)
 

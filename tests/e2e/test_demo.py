@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.e2e.running import ROOT, TIDEGATE
-from tidegate.settings import Settings
 from tidegate.simulator.company import Company
+
+from tidegate.settings import Settings
 from tidegate.streams.schema import STREAMS
 from tidegate.wiring import open_lake
 
