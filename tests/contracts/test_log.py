@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.embedded.log import SqliteLog
+from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.errors import DamagedError, FencedError, NotFoundError, StateError, UsageError
 from tidegate.ports.log import MAX_RECORD_BYTES, Appended, Consumer, Entry, Log, Record, TopicPartition
 
@@ -23,7 +23,7 @@ JOIN_TIMEOUT_S = 60
 
 
 def open_embedded(folder: Path) -> Log:
-    return SqliteLog(folder / "log.sqlite")
+    return EmbeddedLog(folder / "log.sqlite")
 
 
 Opener = Callable[[Path], Log]
@@ -433,7 +433,7 @@ def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     foreign.close()
     before = path.read_bytes()
     with pytest.raises(StateError, match="another program"):
-        SqliteLog(path)
+        EmbeddedLog(path)
     assert path.read_bytes() == before
 
 
@@ -441,12 +441,12 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(DamagedError, match=r"log\.sqlite"):
-        SqliteLog(path)
+        EmbeddedLog(path)
 
 
 def test_a_damaged_page_is_told(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
-    log = SqliteLog(path)
+    log = EmbeddedLog(path)
     log.create("in", partitions=1)
     log.append(entries(range(2000)))
     log.close()
@@ -455,14 +455,14 @@ def test_a_damaged_page_is_told(tmp_path: Path) -> None:
         content[page : page + 100] = b"\xff" * 100
     path.write_bytes(content)
     with pytest.raises(DamagedError, match="restore"):
-        everything(SqliteLog(path), "in")
+        everything(EmbeddedLog(path), "in")
 
 
 def test_another_layout_is_told(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
-    SqliteLog(path).close()
+    EmbeddedLog(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StateError, match="layout 99"):
-        SqliteLog(path)
+        EmbeddedLog(path)

@@ -33,8 +33,8 @@ _EXPIRE_STEP = 2000
 Result = TypeVar("Result")
 
 
-class SqliteConsumer:
-    """One member of a consumer group; made by `SqliteLog.consumer`."""
+class EmbeddedConsumer:
+    """One member of a consumer group; made by `EmbeddedLog.consumer`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, group: str, topics: Sequence[str]) -> None:
         self._path, self._connection, self._group = path, connection, group
@@ -95,7 +95,7 @@ class SqliteConsumer:
         return {place: offset for place, offset in offsets.items() if place in self._position}
 
     def commit(self, produced: Sequence[Entry] = ()) -> list[Appended]:
-        """As the port says; also raises NotFoundError and UsageError as `SqliteLog.append` does."""
+        """As the port says; also raises NotFoundError and UsageError as `EmbeddedLog.append` does."""
         check(produced)
         with transaction(self._connection, self._path):
             (epoch,) = self._connection.execute(
@@ -122,7 +122,7 @@ class SqliteConsumer:
         self._connection.close()
 
 
-class SqliteLog:
+class EmbeddedLog:
     """The log in the file at `path`, made if it is not there.
 
     Raises:
@@ -194,14 +194,14 @@ class SqliteLog:
 
         return self._ask(ask)
 
-    def consumer(self, group: str, topics: Sequence[str]) -> SqliteConsumer:
+    def consumer(self, group: str, topics: Sequence[str]) -> EmbeddedConsumer:
         """
         Raises:
             NotFoundError: a topic does not exist.
         """
         connection = self._open()
         try:
-            return SqliteConsumer(self._path, connection, group, topics)
+            return EmbeddedConsumer(self._path, connection, group, topics)
         except BaseException:
             connection.close()
             raise
