@@ -69,10 +69,12 @@ class EmbeddedIdentity:
     def __init__(self, path: Path, signing_key: bytes, clock: Clock) -> None:
         self._path, self._clock = path, clock
         self._signing_key = OctKey.import_key(signing_key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives the files it makes beside this one the same mode.
+        path.touch(mode=0o600)
         self._database = open_database(
             path, application_id=_APPLICATION_ID, version=_LAYOUT, tables=_TABLES, synchronous="FULL"
         )
-        path.chmod(0o600)
         self._lock = threading.Lock()
         self._sources: dict[str, Principal] = {}
         self._data_version = -1
