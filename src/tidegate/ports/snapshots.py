@@ -29,7 +29,7 @@ class Snapshots(Protocol):
         of the name before the last SNAPSHOTS_KEPT go. Arrays may be of any shape and any dtype but objects.
 
         Raises:
-            UsageError: the name holds other characters than letters, digits, `_`, `-` and `.`, or an array holds
+            UsageError: the name holds other characters than letters, digits, `_` and `-`, or an array holds
                 Python objects.
         """
         ...
