@@ -2,51 +2,227 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
-from tidegate.streams.decision import Decision
+from tidegate.kernel.evaluate import Program
+from tidegate.kernel.hashing import combine, hash_column
+from tidegate.kernel.lanes import decode, encode_all
+from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals, Windows
+from tidegate.streams.decision import Decision, decision_hash
 
 
 @dataclass(frozen=True)
 class Decisions:
     """One row a decision, in order of arrival; a duplicate event has none."""
 
+    detector: Detector
     index: npt.NDArray[np.int64]
     """Row of the batch of events that each decision is about."""
     events: pa.RecordBatch
     features: pa.RecordBatch
     rules: pa.RecordBatch
-    """A boolean column a rule."""
+    """A boolean column a rule that runs."""
     late: npt.NDArray[np.bool_]
     score: npt.NDArray[np.int64]
     outcome: pa.Array
 
     def table(self) -> pa.Table:
         """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
-        raise NotImplementedError
+        names = {
+            "event_id": self.events.column("event_id"),
+            "event_time": self.events.column("event_time"),
+            **dict(zip(self.features.schema.names, self.features.columns, strict=True)),
+            "rules": self._fired(),
+            "score": pa.array(self.score),
+            "outcome": self.outcome,
+            "late": pa.array(self.late),
+        }
+        return pa.table(names)
+
+    def _fired(self) -> pa.Array:
+        """list<string>[m]: the names of the rules that fired, in the order of rules.yaml."""
+        names = pa.array(self.rules.schema.names, pa.string())
+        if not len(names):
+            return pa.array([[]] * len(self.index), pa.list_(pa.string()))
+        fired = np.stack([column.to_numpy(zero_copy_only=False) for column in self.rules.columns], axis=1)
+        offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(fired)[1])))
 
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""
-        raise NotImplementedError
+        return list(self._records())
+
+    def _records(self) -> Iterator[Decision]:
+        detector = self.detector
+        running = [rule for rule in detector.rules if rule.runs]
+        shadow = [rule.name for rule in running if rule.status == "shadow"]
+        ids, times = self.events.column("event_id").to_pylist(), _values(self.events.column("event_time"))
+        names, rule_names = self.features.schema.names, self.rules.schema.names
+        features = zip(*(_values(column) for column in self.features.columns), strict=True)
+        fired = zip(*(column.to_pylist() for column in self.rules.columns), strict=True) if rule_names else None
+        own = {name: _values(self.events.column(name)) for name in _own_placeholders(detector)}
+        for row, (event_id, time, late, score, outcome, values) in enumerate(
+            zip(ids, times, self.late.tolist(), self.score.tolist(), self.outcome.to_pylist(), features, strict=True)
+        ):
+            by_name = dict(zip(names, values, strict=True))
+            outcomes = next(fired) if fired else ()
+            known = by_name | {name: column[row] for name, column in own.items()} if own else by_name
+            decision = Decision(
+                event_id=event_id,
+                event_time=time,
+                stream=detector.stream.name,
+                detector=detector.name,
+                detector_version=detector.version,
+                features=by_name,
+                rules=dict(zip(rule_names, outcomes, strict=True)),
+                shadow=shadow,
+                late=late,
+                score=score,
+                outcome=outcome,
+                reasons=[
+                    rule.reason.words(known)
+                    for rule, holds in zip(running, outcomes, strict=True)
+                    if holds and rule.status == "live"
+                ],
+            )
+            yield msgspec.structs.replace(decision, hash=decision_hash(decision))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """A column as a decision holds it: times are integers of microseconds."""
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+
+
+def _own_placeholders(detector: Detector) -> set[str]:
+    """The event's own columns that reasons show."""
+    return {name for rule in detector.rules for name in rule.reason.names if name not in detector.features}
 
 
 class Kernel:
+    """Decides the events of a detector's stream, one batch after the other."""
+
     def __init__(self, detector: Detector) -> None:
+        features = detector.compiled
         self.detector = detector
+        self._rules = [rule for rule in detector.rules if rule.runs]
+        self._points = np.array([rule.points if rule.status == "live" else 0 for rule in self._rules], np.int64)
+        self._lanes = Program(features.lanes)
+        self._program = Program([*features.expressions.values(), *(rule.when for rule in self._rules)])
+        self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
+        self._windows = Windows(features.plan)
 
     def decide(
         self, events: pa.RecordBatch, labels: pa.RecordBatch | None = None, before: npt.NDArray[np.int64] | None = None
     ) -> Decisions:
-        """`before[j]` is the index of the event before which label j arrived (the number of events: after all)."""
-        raise NotImplementedError
+        """Decide a batch of events, in their order of arrival. `events` has the columns of the stream's Arrow schema.
 
-    def snapshot(self) -> dict[str, npt.NDArray[np.generic]]:
-        raise NotImplementedError
+        `labels` are label events, and `before` (int64 a label, ascending) is the index of the event before which each
+        arrived; the number of events, or no `before`: after all.
+        """
+        rows, count = events.num_rows, labels.num_rows if labels is not None else 0
+        if labels is None or before is None:
+            before = np.full(count, rows, np.int64)
+        # Where each event and each label stands among all arrivals.
+        at = np.arange(rows) + np.searchsorted(before, np.arange(rows), side="right")
+        label_at = before + np.arange(count)
+        answers = self._windows.apply(self._arrivals(events, labels, at, label_at))
+        kept = np.nonzero(~answers.duplicate[at])[0]
+        if len(kept) < rows:
+            events, at = events.take(pa.array(kept)), at[kept]
+        return self._decisions(events, kept, answers, at)
 
-    def restore(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
-        raise NotImplementedError
+    def _arrivals(
+        self,
+        events: pa.RecordBatch,
+        labels: pa.RecordBatch | None,
+        at: npt.NDArray[np.int64],
+        label_at: npt.NDArray[np.int64],
+    ) -> Arrivals:
+        entities = self.detector.compiled.plan.entities
+        lanes, valid = encode_all(self._lanes.run(events), events.num_rows)
+        hashes = {name: hash_column(events.column(name)) for name in self._columns}
+        keys = np.zeros((len(entities), events.num_rows, 2), np.uint64)
+        for index, entity in enumerate(entities):
+            keys[index] = combine([hashes[name] for name in entity.columns])
+        times = _micros(events.column("event_time"))
+        ids = hash_column(events.column("event_id"))
+        kinds = np.full(events.num_rows, ROW, np.int8)
+        if labels is None or not labels.num_rows:
+            return Arrivals(times, ids, kinds, keys, lanes, valid)
+        fraud = labels.column("is_fraud").to_numpy(zero_copy_only=False)
+        total = events.num_rows + labels.num_rows
+
+        def spread(own: npt.NDArray[Any], other: npt.NDArray[Any] | int, axis: int = 0) -> npt.NDArray[Any]:
+            shape = [*own.shape]
+            shape[axis] = total
+            whole = np.zeros(shape, own.dtype)
+            before_axis = (slice(None),) * axis
+            whole[(*before_axis, at)] = own
+            whole[(*before_axis, label_at)] = other
+            return whole
+
+        return Arrivals(
+            times=spread(times, _micros(labels.column("event_time"))),
+            ids=spread(ids, hash_column(labels.column("transaction_id"))),
+            kinds=spread(kinds, np.where(fraud, FRAUD, GENUINE).astype(np.int8)),
+            keys=spread(keys, 0, axis=1),
+            lanes=spread(lanes, 0, axis=1),
+            valid=spread(valid, 0),
+        )
+
+    def _decisions(
+        self, events: pa.RecordBatch, kept: npt.NDArray[np.int64], answers: Answers, at: npt.NDArray[np.int64]
+    ) -> Decisions:
+        compiled = self.detector.compiled
+        columns = [
+            decode(answers.values[index, at], answers.valid[index, at], type_)
+            for index, type_ in enumerate(compiled.aggregate_types)
+        ]
+        values = self._program.run(events, columns)
+        features, conditions = values[: len(compiled.expressions)], values[len(compiled.expressions) :]
+        rules = [condition.fill_null(value=False) for condition in conditions]
+        points = np.zeros(len(kept), np.int64)
+        for rule, worth in zip(rules, self._points, strict=True):
+            points += worth * rule.to_numpy(zero_copy_only=False)
+        score = self.detector.policy.scores(points)
+        return Decisions(
+            detector=self.detector,
+            index=kept,
+            events=events,
+            features=pa.RecordBatch.from_arrays(features, list(compiled.expressions)),
+            rules=_batch(rules, [rule.name for rule in self._rules], len(kept)),
+            late=answers.late[at],
+            score=score,
+            outcome=self.detector.policy.outcomes(score),
+        )
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """The whole state as flat arrays."""
+        return self._windows.snapshot()
+
+    def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Take up the state of a snapshot of the same detector version.
+
+        Raises:
+            DamagedError: the arrays are not those of a snapshot of this detector.
+        """
+        self._windows.restore(arrays)
+
+
+def _micros(column: pa.Array) -> npt.NDArray[np.int64]:
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _batch(columns: list[pa.Array], names: list[str], rows: int) -> pa.RecordBatch:
+    """A record batch that may have rows and no columns."""
+    if columns:
+        return pa.RecordBatch.from_arrays(columns, names)
+    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))

@@ -1,0 +1,254 @@
+"""From sqlglot's tree to typed expressions: what is not whitelisted here does not exist."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from sqlglot import exp
+
+from tidegate.kernel import functions
+from tidegate.kernel.expressions import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    INTERVAL,
+    MAX_PRECISION,
+    NULL,
+    TIMESTAMP,
+    VARCHAR,
+    Call,
+    Expression,
+    Literal,
+    SqlType,
+    decimal,
+)
+from tidegate.kernel.functions import MismatchError
+from tidegate.kernel.sql import Source, spell
+from tidegate.kernel.times import DAY_US, UNITS_US
+
+#: The aggregates that a window answers.
+AGGREGATES = ("count", "sum", "avg", "min", "max")
+
+#: What is to come, so that a message can say that it is not a typing error.
+_NOT_YET = ("lag", "lead", "first_value", "last_value", "row_number", "stddev", "stddev_samp", "var_samp", "median")
+
+_MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
+
+_TYPES = {
+    exp.DType.BOOLEAN: BOOLEAN,
+    exp.DType.INT: INTEGER,
+    exp.DType.BIGINT: BIGINT,
+    exp.DType.DOUBLE: DOUBLE,
+    exp.DType.TEXT: VARCHAR,
+    exp.DType.VARCHAR: VARCHAR,
+    exp.DType.TIMESTAMP: TIMESTAMP,
+    exp.DType.TIMESTAMPNTZ: TIMESTAMP,
+}
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What may have been meant, as the end of a message."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name.lower(), known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(known[:40])}"
+
+
+class Binder:
+    """Binds the nodes of one text. `names` are what a column's name may stand for, by lower case name; `refused` says
+    why a name that exists may not be read here; `tables` are the names that may stand before a column's;
+    `window` binds an aggregate over a window, and is None where there is none.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        names: Mapping[str, Expression],
+        *,
+        refused: Mapping[str, str] | None = None,
+        tables: Iterable[str] = (),
+        window: Callable[[exp.Expr], Expression] | None = None,
+    ) -> None:
+        self.source = source
+        self.names = names
+        self._refused = refused or {}
+        self._tables = {table.lower() for table in tables}
+        self._window = window
+
+    def bind(self, node: exp.Expr) -> Expression:
+        """
+        Raises:
+            DetectorError: the node, or one below it, is not in the dialect or of the wrong type.
+        """
+        kind = type(node).__name__
+        try:
+            if kind in functions.OPERATORS:
+                operands = [self.bind(node.args[name]) for name in ("this", "expression") if node.args.get(name)]
+                return functions.OPERATORS[kind](operands)
+            if handler := _HANDLERS.get(kind):
+                return handler(self, node)
+        except MismatchError as mismatch:
+            self.source.fail(node, mismatch.found, mismatch.expected)
+        self.source.fail(node, f"{spell(node)} ({kind})", "an expression over columns, functions and window aggregates")
+
+    def condition(self, node: exp.Expr) -> Expression:
+        """A BOOLEAN expression."""
+        bound = self.bind(node)
+        if bound.type not in (BOOLEAN, NULL):
+            self.source.fail(node, str(bound.type), "a BOOLEAN condition")
+        return functions.convert(bound, BOOLEAN)
+
+    def column(self, node: exp.Expr) -> Expression:
+        if not isinstance(node.this, exp.Identifier) or node.args.get("db") or node.args.get("join_mark"):
+            self.source.fail(node, spell(node), "the name of a column")
+        table = node.text("table").lower()
+        if table and table not in self._tables:
+            self.source.fail(node, f"the table {table!r}", near(table, self._tables))
+        name = node.name.lower()
+        if name in self._refused:
+            self.source.fail(node, f"the column {name!r}", self._refused[name])
+        if name not in self.names:
+            self.source.fail(node, f"the unknown column {node.name!r}", near(name, self.names))
+        return self.names[name]
+
+    def number(self, node: exp.Expr) -> Expression:
+        text = str(node.this)
+        if node.is_string:
+            return Literal(text, VARCHAR)
+        if re.fullmatch(r"\d+", text):
+            value = int(text)
+            if value > _MAX_INT64:
+                raise MismatchError(f"the number {text}", f"at most {_MAX_INT64}")
+            return Literal(value, INTEGER if value <= _MAX_INT32 else BIGINT)
+        if re.fullmatch(r"\d*\.\d*", text) and text != ".":
+            whole, fraction = text.split(".")
+            precision, scale = len(whole.lstrip("0") or "0") + len(fraction), len(fraction)
+            if precision <= MAX_PRECISION:
+                return Literal(Decimal(text), decimal(precision, scale))
+        if re.fullmatch(r"(\d+\.?\d*|\.\d+)[eE][+-]?\d+", text):
+            return Literal(float(text), DOUBLE)
+        raise MismatchError(f"the number {text}", "a number as 12, 1.5 or 1e6")
+
+    def call(self, node: exp.Expr) -> Expression:
+        name = node.name.lower()
+        if name in AGGREGATES:
+            self.source.fail(node, f"{name.upper()} without a window", f"{name.upper()}(...) OVER (...)")
+        if name in _NOT_YET:
+            self.source.fail(node, f"{name.upper()}", f"one of the window functions {', '.join(AGGREGATES)}")
+        if name not in functions.FUNCTIONS:
+            known = [*functions.FUNCTIONS, *AGGREGATES]
+            self.source.fail(node, f"the unknown function {node.name!r}", near(name, known))
+        least, most, build = functions.FUNCTIONS[name]
+        arguments = node.expressions
+        if not least <= len(arguments) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            raise MismatchError(f"{name.upper()} of {len(arguments)} arguments", f"{wanted} arguments")
+        return build([self.bind(argument) for argument in arguments])
+
+    def windowed(self, node: exp.Expr) -> Expression:
+        if self._window is None:
+            self.source.fail(node, "a window", "an expression without windows: make it a feature and name that")
+        return self._window(node)
+
+    def is_(self, node: exp.Expr) -> Expression:
+        value, other = self.bind(node.this), node.expression
+        if isinstance(other, exp.Null):
+            return Call("is_null", (value,), BOOLEAN)
+        if isinstance(other, exp.Boolean):
+            (value,) = functions.conditions((value,))
+            equal = Call("equal", (value, Literal(other.this, BOOLEAN)), BOOLEAN)
+            return Call("coalesce", (equal, Literal(value=False, type=BOOLEAN)), BOOLEAN)
+        self.source.fail(node, spell(node), "IS NULL, IS TRUE or IS FALSE")
+
+    def in_(self, node: exp.Expr) -> Expression:
+        if node.args.get("query") or node.args.get("unnest") or node.args.get("field") or not node.expressions:
+            self.source.fail(node, spell(node), "IN (a list of values)")
+        return functions.one_of([self.bind(part) for part in (node.this, *node.expressions)])
+
+    def between(self, node: exp.Expr) -> Expression:
+        if node.args.get("symmetric"):
+            self.source.fail(node, "BETWEEN SYMMETRIC", "BETWEEN low AND high")
+        return functions.between([self.bind(node.args[part]) for part in ("this", "low", "high")])
+
+    def case(self, node: exp.Expr) -> Expression:
+        operand = self.bind(node.this) if node.this else None
+        whens: list[tuple[Expression, Expression]] = []
+        for when in node.args["ifs"]:
+            condition = self.bind(when.this)
+            if operand is not None:
+                condition = functions.OPERATORS["EQ"]((operand, condition))
+            whens.append((condition, self.bind(when.args["true"])))
+        default = node.args.get("default")
+        return functions.case(whens, self.bind(default) if default else Literal(None, NULL))
+
+    def if_(self, node: exp.Expr) -> Expression:
+        if not node.args.get("false"):
+            self.source.fail(node, "IF of two arguments", "IF(condition, then, otherwise)")
+        return functions.if_else([self.bind(node.args[part]) for part in ("this", "true", "false")])
+
+    def cast(self, node: exp.Expr) -> Expression:
+        if node.args.get("format") or node.args.get("default"):
+            self.source.fail(node, spell(node), "CAST(value AS type)")
+        return functions.cast(self.bind(node.this), self._type(node.args["to"]))
+
+    def _type(self, node: exp.Expr) -> SqlType:
+        parameters = [parameter.name for parameter in node.expressions]
+        if node.this == exp.DType.DECIMAL and all(parameter.isdigit() for parameter in parameters):
+            precision, scale = [*map(int, parameters), 0][:2] if parameters else (18, 3)
+            if 0 <= scale <= precision <= MAX_PRECISION and precision:
+                return decimal(precision, scale)
+        elif node.this in _TYPES and not parameters:
+            return _TYPES[node.this]
+        self.source.fail(
+            node, f"the type {spell(node)}", "BOOLEAN, INTEGER, BIGINT, DOUBLE, DECIMAL(p,s), VARCHAR or TIMESTAMP"
+        )
+
+    def extract(self, node: exp.Expr) -> Expression:
+        return functions.part_of(node.this.name, self.bind(node.expression))
+
+    def interval(self, node: exp.Expr) -> Expression:
+        return Literal(interval_us(self.source, node), INTERVAL)
+
+    def paren(self, node: exp.Expr) -> Expression:
+        return self.bind(node.this)
+
+
+def interval_us(source: Source, node: exp.Expr) -> int:
+    """Microseconds of an INTERVAL literal.
+
+    Raises:
+        DetectorError: it is no whole number of a unit of one length.
+    """
+    wanted = "INTERVAL n MICROSECOND, MILLISECOND, SECOND, MINUTE, HOUR, DAY or WEEK"
+    number = node.this.name if isinstance(node.this, exp.Literal) else ""
+    unit: Any = node.args.get("unit")
+    word = unit.name.lower().removesuffix("s") if isinstance(unit, exp.Var) else ""
+    length = 7 * DAY_US if word == "week" else UNITS_US.get(word)
+    if not re.fullmatch(r"\d{1,9}", number) or length is None:
+        source.fail(node, spell(node), wanted)
+    return int(number) * length
+
+
+_HANDLERS: dict[str, Callable[[Binder, exp.Expr], Expression]] = {
+    "Column": Binder.column,
+    "Literal": Binder.number,
+    "Boolean": lambda _, node: Literal(bool(node.this), BOOLEAN),
+    "Null": lambda _, __: Literal(None, NULL),
+    "Paren": Binder.paren,
+    "Anonymous": Binder.call,
+    "Window": Binder.windowed,
+    "Filter": Binder.paren,
+    "Is": Binder.is_,
+    "In": Binder.in_,
+    "Between": Binder.between,
+    "Case": Binder.case,
+    "If": Binder.if_,
+    "Cast": Binder.cast,
+    "TryCast": Binder.cast,
+    "Extract": Binder.extract,
+    "Interval": Binder.interval,
+}

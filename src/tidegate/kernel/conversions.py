@@ -1,0 +1,72 @@
+"""CAST, value by value as DuckDB does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate.kernel.expressions import BOOLEAN, DOUBLE, HUGEINT, INTEGER_DIGITS, MAX_PRECISION, SqlType
+
+#: Integers up to here are doubles without loss.
+_EXACT_DOUBLE = 2**53
+
+
+def conversion(source: SqlType, to: SqlType) -> Callable[[Any], Any]:
+    """The function that converts an array or a scalar. It raises ArrowInvalid if a value can't be converted."""
+    plain = pc.CastOptions.safe(to.arrow)
+    if to == DOUBLE and source.name == "DECIMAL":
+        return lambda value: _on_array(value, _decimal_to_double)
+    if to == DOUBLE and source == HUGEINT:
+        return lambda value: _on_array(value, _huge_to_double)
+    if to == DOUBLE:
+        plain = pc.CastOptions.unsafe(pa.float64())
+    elif to in INTEGER_DIGITS and source == DOUBLE:
+        # DuckDB rounds a double half to even, and a decimal half away from zero.
+        return lambda value: pc.cast(pc.round(value, round_mode="half_to_even"), options=plain)
+    elif to in INTEGER_DIGITS and source.name == "DECIMAL":
+        return lambda value: pc.cast(pc.round(value, round_mode="half_towards_infinity"), options=plain)
+    elif to.name == "DECIMAL" and source in INTEGER_DIGITS:
+        wide = pc.CastOptions.safe(pa.decimal128(MAX_PRECISION, to.scale))
+        return lambda value: pc.cast(pc.cast(value, options=wide), options=plain)
+    elif to == BOOLEAN and source in INTEGER_DIGITS:
+        return lambda value: pc.not_equal(value, pa.scalar(0, source.arrow))
+    return lambda value: pc.cast(value, options=plain)
+
+
+def _on_array(value: Any, convert: Callable[[pa.Array], npt.NDArray[np.float64]]) -> Any:
+    array = pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
+    doubles = pa.array(convert(array), mask=array.is_null().to_numpy(zero_copy_only=False))
+    return doubles[0] if isinstance(value, pa.Scalar) else doubles
+
+
+def _huge_to_double(array: pa.Array) -> npt.NDArray[np.float64]:
+    """DuckDB converts a negative HUGEINT by way of its complement, which rounds otherwise than the number itself."""
+    values = array.fill_null(0).to_numpy(zero_copy_only=False)
+    return np.where(values < 0, -((~values).astype(np.uint64).astype(np.float64)) - 1.0, values.astype(np.float64))
+
+
+def _decimal_to_double(array: pa.Array) -> npt.NDArray[np.float64]:
+    """DuckDB divides the unscaled value by the power of ten, whole and fraction apart if it is no double itself."""
+    type_: Any = array.type
+    power = 10.0**type_.scale
+    doubles = np.zeros(len(array))
+    for row, value in enumerate(unscaled(array)):
+        if abs(value) <= _EXACT_DOUBLE or not type_.scale:
+            doubles[row] = float(value) / power
+        else:
+            whole, rest = divmod(abs(value), 10**type_.scale)
+            doubles[row] = (float(whole) + float(rest) / power) * (-1 if value < 0 else 1)
+    return doubles
+
+
+def unscaled(array: pa.Array) -> list[int]:
+    """The unscaled integers of a decimal128 array; 0 for NULL."""
+    words = np.frombuffer(array.buffers()[1] or b"", np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
+    low, high = words[0::2].view(np.uint64).tolist(), words[1::2].tolist()
+    null = array.is_null().to_pylist()
+    return [0 if n else (h << 64) | w for w, h, n in zip(low, high, null, strict=True)]

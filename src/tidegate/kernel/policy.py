@@ -1,0 +1,77 @@
+"""policy.yaml: how late is late, how long an id is remembered, and which score means what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tidegate.kernel.times import DAY_US, UNITS_US, parse_duration
+from tidegate.kernel.yamltext import Yaml
+
+#: What a score can lead to, from mild to hard.
+OUTCOMES = ("approve", "review", "decline")
+
+#: Rows are kept for as long as lateness and dedupe say: a month covers any source that comes back from the cold.
+MAX_DURATION_US = 31 * DAY_US
+
+
+@dataclass(frozen=True)
+class Policy:
+    lateness_us: int
+    dedupe_us: int
+    review: int
+    """The score from which on an event is reviewed, and `decline` that from which on it is declined."""
+    decline: int
+    cap: int
+    """No score is higher; none is lower than 0."""
+
+    def scores(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64[n]: the sums of points, within 0 and the cap."""
+        return np.clip(points, 0, self.cap)
+
+    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array:
+        """string[n]: approve, review or decline."""
+        steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
+        return pa.array(OUTCOMES).take(pa.array(steps))
+
+
+def compile_policy(file: str, text: str) -> Policy:
+    """
+    Raises:
+        DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
+    """
+    root = Yaml.parse(file, text)
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"))
+    cap = keys["cap"].number()
+    if cap < 1:
+        keys["cap"].fail(str(cap), "a cap of 1 or more")
+    outcomes = keys["outcomes"].mapping(OUTCOMES[1:])
+    thresholds = {name: outcomes[name].number() for name in OUTCOMES[1:]}
+    for name, threshold in thresholds.items():
+        if not 1 <= threshold <= cap:
+            outcomes[name].fail(f"a threshold of {threshold}", f"1 to the cap of {cap}: no other score is reached")
+    if thresholds["review"] >= thresholds["decline"]:
+        outcomes["review"].fail(
+            f"review from {thresholds['review']} on, decline from {thresholds['decline']}",
+            "review below decline: no score would be reviewed",
+        )
+    return Policy(
+        lateness_us=_duration(keys["lateness"]),
+        dedupe_us=_duration(keys["dedupe"]),
+        review=thresholds["review"],
+        decline=thresholds["decline"],
+        cap=cap,
+    )
+
+
+def _duration(node: Yaml) -> int:
+    words = node.words()
+    duration_us = parse_duration(words)
+    if duration_us is None:
+        node.fail(repr(words[:60]), f"a duration as '10 minutes', in {', '.join(UNITS_US)}s or weeks")
+    if duration_us > MAX_DURATION_US:
+        node.fail(repr(words), "at most 31 days")
+    return duration_us

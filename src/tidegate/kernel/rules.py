@@ -1,0 +1,113 @@
+"""rules.yaml: conditions over features and the event's own columns, the points they add and the reason they give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from tidegate.kernel.bind import Binder, near
+from tidegate.kernel.expressions import Column, Expression, from_arrow
+from tidegate.kernel.features import Features
+from tidegate.kernel.sql import parse_expression
+from tidegate.kernel.yamltext import Yaml
+from tidegate.streams.decision import Value
+
+Status = Literal["draft", "shadow", "live", "retired"]
+
+#: Most points of one rule, up or down.
+MAX_POINTS = 1_000_000
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A rule's reason: texts and, between them, the names of the values that fill it."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def words(self, values: Mapping[str, Value]) -> str:
+        """The reason of one decision."""
+        parts = [self.texts[0]]
+        for name, text in zip(self.names, self.texts[1:], strict=True):
+            parts += (spell_value(values[name]), text)
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`draft` and `retired` are compiled and not run; `shadow` is run and recorded, and adds no points."""
+
+    name: str
+    when: Expression
+    points: int
+    reason: Reason
+    status: Status
+
+    @property
+    def runs(self) -> bool:
+        return self.status in ("shadow", "live")
+
+
+def spell_value(value: Value) -> str:
+    """A value as an analyst reads it."""
+    match value:
+        case None:
+            return "unknown"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.2f}" if abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004 -- from here on cents are noise
+        case str():
+            return value
+
+
+def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
+    """
+    Raises:
+        DetectorError: a key is unknown or missing, a value or a condition is wrong, a name is there twice.
+    """
+    root = Yaml.parse(file, text).mapping(("rules",))
+    names: dict[str, Expression] = {
+        name: Column(name, from_arrow(arrow)) for name, arrow in features.stream.protected_columns.items()
+    }
+    names |= {name.lower(): expression for name, expression in features.expressions.items()}
+    rules: dict[str, Rule] = {}
+    for node in root["rules"].list():
+        keys = node.mapping(("name", "when", "points", "reason", "status"))
+        name = keys["name"].words()
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+            keys["name"].fail(f"the name {name[:60]!r}", "lower case letters, digits and _, a letter first")
+        if name in rules:
+            keys["name"].fail(f"a second rule {name!r}", "each name once")
+        status = keys["status"].words()
+        if status not in get_args(Status):
+            keys["status"].fail(f"the status {status[:60]!r}", near(status, get_args(Status)))
+        points = keys["points"].number()
+        if abs(points) > MAX_POINTS:
+            keys["points"].fail(f"{points} points", f"at most {MAX_POINTS}")
+        expression, source = parse_expression(keys["when"].sql())
+        when = Binder(source, names, tables=(features.stream.name,)).condition(expression)
+        rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
+    return tuple(rules.values())
+
+
+def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> Reason:
+    words = node.words()
+    if not words.strip():
+        node.fail("an empty reason", "a reason in words")
+    *parts, last = _PLACEHOLDER.split(words)
+    texts, placeholders = (*parts[0::2], last), tuple(parts[1::2])
+    if any(brace in text for text in texts for brace in "{}"):
+        node.fail(repr(words[:60]), "each { with its }: {feature_name}")
+    for name in placeholders:
+        if name not in features.expressions and name not in features.stream.protected_columns:
+            node.fail(f"the placeholder {{{name}}}", near(name, names))
+        if name in features.personal or name in features.stream.personal:
+            node.fail(f"the placeholder {{{name}}}, a personal field", "a placeholder that shows nobody")
+    return Reason(texts, placeholders)
