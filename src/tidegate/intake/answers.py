@@ -1,0 +1,78 @@
+"""What the door answers. The OpenAPI description is made from these, so that it is true."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from tidegate.ports.hotstore import RecentTransaction
+from tidegate.streams.decision import Decision
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem as RFC 9457 has it. `step` and `field` say where an event was refused."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    step: str | None = None
+    field: str | None = None
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is in the log. `duplicate`: its id was there already, and this is where."""
+
+    status: Literal[202] = 202
+    event_id: str
+    partition: int
+    offset: int
+    duplicate: bool
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is not in the log; its sealed original is in the stream `rejected`."""
+
+    status: Literal[422] = 422
+    problem: Problem
+
+
+class DecisionAnswer(Decision, frozen=True, kw_only=True):
+    """A decision, and what may be shown of the card: 411111******1111."""
+
+    card: str | None = None
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The transaction is taken; its decision is not there yet."""
+
+    event_id: str
+    outcome: Literal["pending"] = "pending"
+    card: str | None = None
+
+
+class Recent(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer's newest transactions, the newest first."""
+
+    transactions: list[RecentTransaction]
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    password: str
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """Send it as `Authorization: Bearer <token>`."""
+
+    token: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: Literal["ok"] = "ok"
+
+
+Revealed = dict[str, Any]
+"""The personal values and unknown fields of a transaction, by field."""

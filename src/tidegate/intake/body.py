@@ -1,0 +1,86 @@
+"""Reads request bodies: of a known kind, of a bounded size, in a bounded time, and not more than the door can hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from tidegate.errors import OverloadError
+from tidegate.intake.limits import BODY_TIMEOUT_S, MAX_BODY_BYTES, MAX_BYTES_IN_FLIGHT, RETRY_AFTER_S
+from tidegate.intake.metrics import Metrics
+
+#: After a body was refused half-way, what follows on the connection is the rest of it.
+_CLOSE = {"Connection": "close"}
+
+
+def content_type(request: Request, *, among: tuple[str, ...]) -> str:
+    """The media type of the body, without its parameters.
+
+    Raises:
+        HTTPException: 415, another type than those, another charset than UTF-8, or a compressed body.
+    """
+    given, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    if given.strip() not in among or charset not in ("", "utf-8") or "content-encoding" in request.headers:
+        raise HTTPException(
+            415,
+            f"content type: wanted {' or '.join(among)} in UTF-8, not compressed; name it in Content-Type",
+            {"Accept-Post": ", ".join(among)},
+        )
+    return given.strip()
+
+
+class Bodies:
+    """The bodies that are in the door, held to MAX_BYTES_IN_FLIGHT together."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._bytes = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncGenerator[bytes]:
+        """The request's body, counted as in flight until the block ends.
+
+        Raises:
+            HTTPException: 413, larger than MAX_BODY_BYTES: said before all of it is read. 408, slower than
+                BODY_TIMEOUT_S.
+            OverloadError: the door is full.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            declared = request.headers.get("content-length", "")
+            _check_size(int(declared) if declared.isdecimal() else 0)
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    async for chunk in request.stream():
+                        chunks.append(chunk)
+                        size += len(chunk)
+                        self._count(len(chunk))
+                        _check_size(size)
+                        if self._bytes > MAX_BYTES_IN_FLIGHT:
+                            raise OverloadError(
+                                "door: full; nothing was taken, send again", retry_after_s=RETRY_AFTER_S
+                            )
+            except TimeoutError:
+                raise HTTPException(
+                    408, f"body: wanted all of it within {BODY_TIMEOUT_S} s; nothing was taken, send again", _CLOSE
+                ) from None
+            yield b"".join(chunks)
+        finally:
+            self._count(-size)
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._metrics.bytes_in_flight.set(self._bytes)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise HTTPException(
+            413, f"size: wanted a body of up to {MAX_BODY_BYTES} bytes, got more; send the events in parts", _CLOSE
+        )

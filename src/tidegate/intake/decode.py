@@ -1,0 +1,108 @@
+"""From a request's bytes to events: each a JSON object, free of what may not be kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.errors import DecodeError
+from tidegate.intake.sensitive import strip_sensitive
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+
+Split = Callable[[bytes], Sequence[bytes | msgspec.Raw]]
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+
+#: A colon, and what else JSON may escape so: with it in the bytes, colons cannot be counted.
+_ESCAPED_PUNCTUATION = b"\\u003"
+
+
+def split_json(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The bytes of each event in a JSON body: an object, or the elements of an array.
+
+    Raises:
+        DecodeError: an array that is not JSON.
+    """
+    return _parse(_array, body) if body.lstrip().startswith(b"[") else [body]
+
+
+def split_lines(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The bytes of each event in an NDJSON body: its lines that are not blank."""
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def split_nothing(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The bytes of one event."""
+    return [body]
+
+
+def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
+    """One event, without sensitive authentication data.
+
+    Raises:
+        DecodeError: not JSON as RFC 8259 has it (NaN, lone surrogates and numbers out of a double's range are not), not
+            an object, an object with a name twice, or nested too deep.
+    """
+    fields = _parse(_any, event)
+    if not isinstance(fields, dict):
+        raise DecodeError("decode", f"decode: wanted a JSON object, got {kind(fields)}; send each event as an object")
+    _refuse_doubled_names(event, fields)
+    return strip_sensitive(fields)
+
+
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, without the value."""
+    return f"a text of {len(value)} characters" if isinstance(value, str) else _KINDS[type(value)]
+
+
+def _parse(decoder: msgspec.json.Decoder[Any], content: bytes | msgspec.Raw) -> Any:
+    try:
+        return decoder.decode(content)
+    except RecursionError:
+        raise DecodeError("decode", "decode: wanted flat JSON, got deep nesting; send a flat event") from None
+    except UnicodeDecodeError as error:
+        raise DecodeError("decode", f"decode: wanted UTF-8, got another byte at {error.start} of a text") from None
+    except msgspec.MsgspecError as error:
+        # msgspec says what is wrong at which byte, and no value.
+        raise DecodeError("decode", f"decode: wanted JSON, got what is not: {error}; mend it there") from None
+
+
+def _refuse_doubled_names(event: bytes | msgspec.Raw, fields: dict[str, Any]) -> None:
+    """A name twice in an object means one thing to one reader and another to the next. msgspec keeps the last; written
+    again, the event then has fewer colons than it came with.
+    """
+    content = bytes(event)
+    if _ESCAPED_PUNCTUATION not in content:
+        doubled = _encoder.encode(fields).count(b":") != content.count(b":")
+    else:
+        doubled = _has_doubled_name(content)
+    if doubled:
+        raise DecodeError("decode", "decode: wanted each name once in an object, got one twice; send it once")
+
+
+def _has_doubled_name(content: bytes) -> bool:
+    doubled = False
+
+    def seen(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal doubled
+        doubled |= len({name for name, _ in pairs}) != len(pairs)
+
+    json.loads(content, object_pairs_hook=seen)
+    return doubled

@@ -1,0 +1,53 @@
+"""What the door takes at most, and why."""
+
+from __future__ import annotations
+
+#: Largest request. Four of the largest events, or some thousands of usual ones: what one core checks within 100 ms.
+MAX_BODY_BYTES = 1_048_576
+
+#: Largest event. Sealed and written as text it grows: a number like 1e15 is written with 18 digits (3.8 times), base64
+#: adds a third. So the record of the largest event stays below the log's MAX_RECORD_BYTES.
+MAX_EVENT_BYTES = 200_000
+
+#: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
+MAX_EVENTS = 1_000
+
+#: Objects and arrays within each other. No event of the company nests deeper than three; a bomb does.
+MAX_DEPTH = 32
+
+#: A body that takes longer is a slow client, wilful or not: it may not hold a connection open.
+BODY_TIMEOUT_S = 10
+
+#: Bodies that are being read, checked or written at one time, all requests together: about a second of work. More than
+#: this is told to come again, so that those who are in are answered in time.
+MAX_BYTES_IN_FLIGHT = 16 * MAX_BODY_BYTES
+
+#: What a source is told to wait when the door is full: the time to work off what is in.
+RETRY_AFTER_S = 1
+
+#: Events that one commit of the log takes. A larger group saves nothing more: the sync is shared by hundreds already.
+MAX_GROUP_EVENTS = 1_000
+
+#: Threads that check and protect. Two are enough for all cores that Python uses; the others wait for a remote key
+#: service in their stead.
+PREPARING_THREADS = 4
+
+#: The door's company has no older events; what says so has a wrong clock or a wrong unit.
+MIN_EVENT_TIME_US = 946_684_800_000_000  # 2000-01-01T00:00:00Z
+
+#: Sources in every time zone and with a clock that is off by hours are taken; a wrong unit or year is not.
+MAX_AHEAD_US = 24 * 3600 * 1_000_000
+
+#: How often the `decisions` topic is read: while a request waits, and otherwise, only to remember what was decided.
+WAITED_POLL_S = 0.002
+IDLE_POLL_S = 0.1
+
+#: Decisions that the door keeps in memory, for those who ask before the hot store has them: minutes of a busy day.
+DECISIONS_KEPT = 10_000
+
+#: Sign-ins at one time: each takes 100 ms of a core and 32 MiB.
+SIGN_INS_AT_ONCE = 2
+
+#: One address may try this many passwords at once, and one more each SIGN_IN_EVERY_S.
+SIGN_IN_BURST = 10
+SIGN_IN_EVERY_S = 6

@@ -1,0 +1,131 @@
+"""Personal values leave the event here: tokens stay, the originals go into an envelope under the person's key."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.errors import NotFoundError
+from tidegate.ports.keys import Keys
+from tidegate.ports.log import Entry
+from tidegate.streams.decision import REJECTED
+from tidegate.streams.rejected import Rejected
+from tidegate.streams.schema import Schema
+
+#: PCI DSS 3.4.1: what may be shown of a card number.
+_BIN_DIGITS = 6
+_LAST_DIGITS = 4
+
+_NOT_A_DIGIT = re.compile(r"\D")
+
+_encoder = msgspec.json.Encoder()
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event that was checked: the schema's fields, and all others."""
+
+    fields: dict[str, Any]
+    unknown: dict[str, Any]
+
+
+class Protected(msgspec.Struct, frozen=True):
+    """What is left of an event: the entry for the log, and what may be shown of its card."""
+
+    event_id: str
+    entry: Entry
+    card: str | None
+
+
+def protect(keys: Keys, schema: Schema, events: Sequence[Event], accepted_ms: int) -> list[Protected]:
+    """Each event's record, in order: tokens in place of personal values, a card number's first six and last four beside
+    its token, and in `sealed` the personal values and the unknown fields, one JSON object, under the subject's key.
+    """
+    unsealed = [_tokenise(keys, schema, event) for event in events]
+    keys.prepare({subject for _, original, subject in unsealed if original})
+    protected: list[Protected] = []
+    for record, original, subject in unsealed:
+        envelope = keys.seal(subject, _encoder.encode(original), _context(schema, record)) if original else None
+        record["sealed"] = b64encode(envelope).decode() if envelope else None
+        event_id: str = record["event_id"]
+        entry = Entry(schema.name, record[schema.key] or event_id, _encoder.encode(record), accepted_ms, event_id)
+        protected.append(Protected(event_id, entry, card_of(record)))
+    return protected
+
+
+def reveal(keys: Keys, schema: Schema, record: dict[str, Any]) -> dict[str, Any]:
+    """The originals that `protect` put into the record's envelope, by field.
+
+    Raises:
+        NotFoundError: the subject's key was destroyed.
+        DamagedError: the envelope is not the one that was sealed.
+    """
+    if record["sealed"] is None:
+        return {}
+    opened = keys.open(subject_of(keys, schema, record), b64decode(record["sealed"]), _context(schema, record))
+    return msgspec.json.decode(opened)
+
+
+def subject_of(keys: Keys, schema: Schema, record: dict[str, Any]) -> str:
+    """Whose key seals a protected record: the token of its subject, or, where nobody is known, of the event itself."""
+    subject = record[schema.subject] if schema.subject else None
+    return subject or keys.token("customer", f"event:{schema.name}:{record['event_id']}")
+
+
+def reject(keys: Keys, rejected: Rejected, original: bytes) -> Entry:
+    """The entry of something refused, its original sealed under the key of its source.
+
+    `original` is free of sensitive authentication data already.
+    """
+    sealed = keys.seal(rejected_subject(rejected.source), original, rejected_context(rejected))
+    value = msgspec.structs.replace(rejected, sealed=b64encode(sealed).decode())
+    return Entry(REJECTED, rejected.source or "", _encoder.encode(value), rejected.accepted_ms)
+
+
+def open_rejected(keys: Keys, rejected: Rejected) -> bytes:
+    """The original of what was refused, as `reject` sealed it.
+
+    Raises:
+        NotFoundError: the source's key was destroyed, or nothing was sealed.
+        DamagedError: the envelope is not the one that was sealed.
+    """
+    if rejected.sealed is None:
+        raise NotFoundError("open rejected: nothing was sealed; the record in the log is the original")
+    return keys.open(rejected_subject(rejected.source), b64decode(rejected.sealed), rejected_context(rejected))
+
+
+def rejected_subject(source: str | None) -> str:
+    """The subject whose key seals what a source sent and the door refused."""
+    return f"rejected:{source or ''}"
+
+
+def rejected_context(rejected: Rejected) -> bytes:
+    return f"rejected:{rejected.stream}:{rejected.accepted_ms}".encode()
+
+
+def _tokenise(keys: Keys, schema: Schema, event: Event) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The record with tokens in place of personal values; what is to be sealed; whose key seals it."""
+    record, original = dict(event.fields), dict(event.unknown)
+    for name, personal in schema.personal.items():
+        value = record[name]
+        if personal == "pan":
+            digits = _NOT_A_DIGIT.sub("", value) if value else None
+            record[f"{name}_bin"] = digits[:_BIN_DIGITS] if digits else None
+            record[f"{name}_last4"] = digits[-_LAST_DIGITS:] if digits else None
+        if value is not None:
+            original[name] = value
+            record[name] = keys.token(personal, value)
+    return record, original, subject_of(keys, schema, record)
+
+
+def card_of(record: dict[str, Any]) -> str | None:
+    """What may be shown of a protected record's card: 411111******1111."""
+    first, last = record.get("pan_bin"), record.get("pan_last4")
+    return f"{first}******{last}" if first and last else None
+
+
+def _context(schema: Schema, record: dict[str, Any]) -> bytes:
+    return f"{schema.name}:{record['event_id']}".encode()

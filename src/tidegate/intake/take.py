@@ -1,0 +1,147 @@
+"""The way of a request's events: decode, validate, protect, append. What fails goes to the rejected stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+
+from tidegate.errors import DecodeError, EventError
+from tidegate.intake.answers import Refused, Taken
+from tidegate.intake.append import Appender
+from tidegate.intake.decode import Split, decode
+from tidegate.intake.journal import told
+from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_EVENTS, PREPARING_THREADS
+from tidegate.intake.metrics import Metrics
+from tidegate.intake.problems import event_problem
+from tidegate.intake.protect import Event, Protected, protect, reject
+from tidegate.intake.sensitive import mask_undecodable
+from tidegate.intake.validate import Validator
+from tidegate.ports.clock import Clock
+from tidegate.ports.keys import Keys
+from tidegate.ports.log import Entry
+from tidegate.streams.rejected import Rejected
+from tidegate.streams.schema import STREAMS, Schema, load_schema
+
+_encoder = msgspec.json.Encoder()
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A request's events, ready to be written, in order: each protected, or refused and the entry that tells of it."""
+
+    events: Sequence[Protected | tuple[EventError, Entry]]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [event.entry if isinstance(event, Protected) else event[1] for event in self.events]
+
+
+class Intake:
+    """Takes events of every stream. Checking and protecting run in threads, so that a large request does not keep small
+    ones waiting, and a remote key service may take its time.
+    """
+
+    def __init__(self, keys: Keys, clock: Clock, appender: Appender, metrics: Metrics) -> None:
+        self._keys, self._clock, self._appender, self._metrics = keys, clock, appender, metrics
+        self._schemas: Mapping[str, Schema] = {stream: load_schema(stream) for stream in STREAMS}
+        self._validators = {stream: Validator(schema) for stream, schema in self._schemas.items()}
+        self._threads = ThreadPoolExecutor(PREPARING_THREADS, "prepare")
+
+    def stop(self) -> None:
+        self._threads.shutdown()
+
+    async def prepare(self, stream: str, split: Split, body: bytes, source: str) -> Prepared:
+        """Decode, validate and protect all events of a body.
+
+        Raises:
+            HTTPException: 413, too many events or one too large. Nothing is written of such a request.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._prepare, stream, split, body, source
+        )
+
+    async def append(self, stream: str, prepared: Prepared) -> list[Taken | Refused]:
+        """Write what was prepared; durable when it returns.
+
+        Raises:
+            OverloadError: the log cannot be written now. Nothing was written.
+        """
+        appended = await self._appender.append(prepared.entries)
+        results: list[Taken | Refused] = []
+        for event, place in zip(prepared.events, appended, strict=True):
+            if isinstance(event, Protected):
+                self._metrics.events.labels(stream, "duplicate" if place.duplicate else "taken").inc()
+                results.append(
+                    Taken(
+                        event_id=event.event_id,
+                        partition=place.partition,
+                        offset=place.offset,
+                        duplicate=place.duplicate,
+                    )
+                )
+            else:
+                error = event[0]
+                self._metrics.events.labels(stream, "refused").inc()
+                self._metrics.rejected.labels(stream, error.step).inc()
+                results.append(Refused(problem=event_problem(error)))
+        if refused := [result.problem for result in results if isinstance(result, Refused)]:
+            first = refused[0]
+            told("rejected", stream=stream, events=len(refused), first_step=first.step, first_field=first.field)
+        return results
+
+    def _prepare(self, stream: str, split: Split, body: bytes, source: str) -> Prepared:
+        accepted_ms = self._clock.now_ms()
+        try:
+            raw_events = split(body)
+            if not raw_events:
+                raise DecodeError("decode", "decode: wanted at least one event, got none; send events as JSON objects")
+        except DecodeError as error:
+            return Prepared([(error, self._rejection(stream, source, accepted_ms, error, body))])
+        _check_size(raw_events)
+        checked = [self._check(stream, source, accepted_ms, bytes(raw)) for raw in raw_events]
+        good = [event for event in checked if isinstance(event, Event)]
+        protected = iter(protect(self._keys, self._schemas[stream], good, accepted_ms))
+        return Prepared([next(protected) if isinstance(event, Event) else event for event in checked])
+
+    def _check(self, stream: str, source: str, accepted_ms: int, raw: bytes) -> Event | tuple[EventError, Entry]:
+        event: dict[str, Any] | None = None
+        try:
+            event = decode(raw)
+            fields = self._validators[stream].check(event, accepted_ms * 1000)
+        except EventError as error:
+            original = raw if event is None else event
+            return error, self._rejection(stream, source, accepted_ms, error, original)
+        return Event(fields, {name: value for name, value in event.items() if name not in fields})
+
+    def _rejection(
+        self, stream: str, source: str, accepted_ms: int, error: EventError, original: bytes | dict[str, Any]
+    ) -> Entry:
+        """The entry that tells of a refusal. `original` is an event without sensitive authentication data, or bytes
+        that could not be decoded, which are masked here and kept up to MAX_EVENT_BYTES.
+        """
+        rejected = Rejected(
+            stream=stream,
+            step="decode" if isinstance(error, DecodeError) else "validate",
+            reason=str(error),
+            field=error.field,
+            source=source,
+            accepted_ms=accepted_ms,
+        )
+        kept = (
+            mask_undecodable(original[:MAX_EVENT_BYTES]) if isinstance(original, bytes) else _encoder.encode(original)
+        )
+        return reject(self._keys, rejected, kept)
+
+
+def _check_size(raw_events: Sequence[bytes | msgspec.Raw]) -> None:
+    if len(raw_events) > MAX_EVENTS:
+        raise HTTPException(413, f"size: wanted up to {MAX_EVENTS} events, got {len(raw_events)}; send them in parts")
+    largest = max(len(bytes(raw)) for raw in raw_events)
+    if largest > MAX_EVENT_BYTES:
+        raise HTTPException(
+            413, f"size: wanted events of up to {MAX_EVENT_BYTES} bytes, got one of {largest}; send less"
+        )
