@@ -1,0 +1,102 @@
+"""How the desk writes a value for people: short, even, and never as HTML."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tidegate.streams.decision import Value
+
+#: Stands where there is no value.
+NONE = "—"
+
+#: ISO 4217 currencies whose minor unit is not a hundredth: the decimals they have.
+_DECIMALS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV"), 0),
+    **dict.fromkeys(("XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+
+#: Words that are written in capitals.
+_SHORT_FORMS = {word: word.upper() for word in ("ip", "pan", "id")}
+
+#: Letters of a token shown: enough to tell a page's customers apart, too few to stand for the token.
+_TOKEN_LETTERS = 8
+
+#: Below this a fraction is written to four significant digits, above it with one decimal.
+_LARGE = 1000
+
+
+def money(amount_minor: int | None, currency: str | None) -> str:
+    """`123456, "EUR"` is "1,234.56 EUR". Without a currency the minor unit is taken to be a hundredth."""
+    if amount_minor is None:
+        return NONE
+    return f"{major(amount_minor, currency):,.{_decimals(currency)}f} {currency or ''}".rstrip()
+
+
+def major(amount_minor: int, currency: str | None) -> float:
+    """The amount in the currency's major unit, for people and charts only: a float is no money."""
+    return amount_minor / 10 ** _decimals(currency)
+
+
+def _decimals(currency: str | None) -> int:
+    return _DECIMALS.get(currency or "", 2)
+
+
+def card(pan_bin: str | None, pan_last4: str | None) -> str:
+    """The two parts of a card's number that PCI DSS 3.4.1 lets everyone see."""
+    if not pan_bin and not pan_last4:
+        return NONE
+    return f"{pan_bin or '······'} ···· {pan_last4 or '····'}"
+
+
+def short_token(token: str | None) -> str:
+    """`customer_ABCDEFGHIJKLMNOPQRSTUVWXYZ` is "ABCDEFGH"."""
+    return token.rpartition("_")[2][:_TOKEN_LETTERS] if token else NONE
+
+
+def moment(time_us: int) -> datetime:
+    """Microseconds since 1970 as a datetime in UTC; a time no calendar has is taken to be its nearest end."""
+    earliest, latest = -62_135_596_800_000_000, 253_402_300_799_000_000
+    return datetime.fromtimestamp(min(max(time_us, earliest), latest) / 1e6, UTC)
+
+
+def clock_time(time_us: int, now_ms: int) -> str:
+    """The time of day in UTC; with the date if it is not today's."""
+    at = moment(time_us)
+    return f"{at:%H:%M:%S}" if at.date() == moment(now_ms * 1000).date() else f"{at:%d %b %H:%M}"
+
+
+def full_time(time_us: int) -> str:
+    """`2026-03-01 14:02:11.123 UTC`."""
+    return f"{moment(time_us):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
+
+
+def span(duration_us: int) -> str:
+    """A length of time in the unit that fits it."""
+    for unit, size_us in (("s", 1_000_000), ("ms", 1000)):
+        if abs(duration_us) >= size_us:
+            return f"{duration_us / size_us:,.1f} {unit}"
+    return f"{duration_us} µs"
+
+
+def feature(name: str, value: Value, currency: str | None) -> str:
+    """A feature's value; one whose name ends with `_minor` is money, as units stand last in names."""
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return "yes" if value else "no"
+        case int() if name.endswith("_minor"):
+            return money(value, currency)
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.1f}" if abs(value) >= _LARGE else f"{value:.4g}"
+        case str():
+            return value
+
+
+def words(name: str) -> str:
+    """`ip_country` is "IP country"."""
+    spaced = " ".join(_SHORT_FORMS.get(word, word) for word in name.split("_"))
+    return spaced[:1].upper() + spaced[1:]
