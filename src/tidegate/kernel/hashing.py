@@ -84,6 +84,7 @@ def siphash_each(k0: Any, k1: Any, offsets: Any, content: Any, hashes: Any) -> N
 
 def _hash_pieces(offsets: np.ndarray, content: np.ndarray) -> np.ndarray:
     hashes = np.empty((len(offsets) - 1, 2), np.uint64)
+    content.flags.writeable = False  # as Arrow's buffers are: one type, compiled once
     siphash_each(_K0, _K1, offsets, content, hashes)
     return hashes
 
@@ -95,7 +96,7 @@ def _hash_words(words: np.ndarray) -> np.ndarray:
     return _hash_pieces(offsets, np.ascontiguousarray(words).view(np.uint8).reshape(-1))
 
 
-def hash_column(values: pa.Array) -> np.ndarray:
+def hash_column(values: pa.Array[Any]) -> np.ndarray:
     """uint64[n, 2]: the hash of each value. Equal values, as SQL compares them, have equal hashes: NULL and NULL, -0.0
     and 0.0, NaN and NaN.
 
@@ -124,12 +125,12 @@ def hash_column(values: pa.Array) -> np.ndarray:
     return hashes
 
 
-def _hash_texts(values: pa.Array) -> np.ndarray:
+def _hash_texts(values: pa.Array[Any]) -> np.ndarray:
     _, offsets_buffer, content_buffer = values.buffers()
     if not len(values) or offsets_buffer is None:
         return np.empty((0, 2), np.uint64)
-    offsets = np.frombuffer(offsets_buffer, np.int32)[values.offset : values.offset + len(values) + 1]
-    content = np.frombuffer(content_buffer, np.uint8) if content_buffer else np.empty(0, np.uint8)
+    offsets = np.frombuffer(cast("Any", offsets_buffer), np.int32)[values.offset : values.offset + len(values) + 1]
+    content = np.frombuffer(cast("Any", content_buffer), np.uint8) if content_buffer else np.empty(0, np.uint8)
     return _hash_pieces(offsets.astype(np.int64), content)
 
 

@@ -1,0 +1,159 @@
+"""The naive twin of the window engine: every row and label that ever came in one list each, every answer by a look at
+all of them. It is the referee of `tidegate.kernel.windows`: slow, and meant to be seen to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidegate.kernel.plan import Aggregate, WindowPlan
+from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
+
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
+
+
+@dataclass(frozen=True)
+class Row:
+    time: int
+    id: Hashable
+    keys: tuple[Hashable, ...]
+    """By entity."""
+    lanes: tuple[int | None, ...] = ()
+    """None is not valid."""
+
+
+@dataclass(frozen=True)
+class Label:
+    time: int
+    id: Hashable
+    """Of the transaction that it labels."""
+    fraud: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    values: tuple[int | None, ...] = ()
+    """By aggregate; None is NULL. Empty for a label and a duplicate."""
+    duplicate: bool = False
+    late: bool = False
+
+
+class Twin:
+    def __init__(self, plan: WindowPlan) -> None:
+        self.plan = plan
+        self.rows: list[Row] = []
+        self.labels: list[tuple[Label, Row | None]] = []
+        """With the row that the label was put on; None while it waits for one."""
+        widest = max((window.lower_us for window in plan.windows), default=0)
+        self.horizon = max(widest + plan.lateness_us, plan.dedupe_us)
+
+    def apply(self, event: Row | Label) -> Answer:
+        if isinstance(event, Label):
+            floor = self.newest() - self.horizon
+            row = self.kept(event.id, floor)
+            if row or event.time >= floor:
+                self.labels.append((event, row))
+            return Answer()
+        newest = self.newest()
+        floor = max(newest, event.time) - self.horizon
+        if self.kept(event.id, floor):
+            return Answer(duplicate=True)
+        late = event.time < newest - self.plan.lateness_us
+        if event.time >= floor:
+            self.rows.append(event)
+            for at, (label, row) in enumerate(self.labels):
+                if row is None and label.id == event.id and label.time >= floor:
+                    self.labels[at] = (label, event)
+        seen = [row for row in self.rows if row.time >= floor and row is not event]
+        values = tuple(self.value(aggregate, event, [*seen, event]) for aggregate in self.plan.aggregates)
+        return Answer(values, late=late)
+
+    def newest(self) -> float:
+        return max((row.time for row in self.rows), default=float("-inf"))
+
+    def kept(self, event_id: Hashable, floor: float) -> Row | None:
+        found = [row for row in self.rows if row.id == event_id and row.time >= floor]
+        return found[-1] if found else None
+
+    def value(self, aggregate: Aggregate, event: Row, seen: Sequence[Row]) -> int | None:
+        window = self.plan.windows[aggregate.window]
+        frame = [
+            row
+            for row in seen
+            if row.keys[window.entity] == event.keys[window.entity]
+            and event.time - window.lower_us <= row.time <= event.time - window.upper_us
+        ]
+        if aggregate.lane < 0:
+            return len(frame)
+        lanes = [self.lane(row, aggregate.lane, event.time) for row in frame]
+        values = [value for value in lanes if value is not None]
+        if aggregate.function == "count":
+            return len(values)
+        if aggregate.function == "count_distinct":
+            return len(set(values))
+        if not values:
+            return None
+        if aggregate.function == "sum":
+            return max(_SMALLEST, min(_LARGEST, sum(values)))
+        return min(values) if aggregate.function == "min" else max(values)
+
+    def lane(self, row: Row, lane: int, time: int) -> int | None:
+        """A lane's value with what was known of the row at a time."""
+        for labelled in self.plan.label_lanes:
+            if labelled.lane == lane:
+                verdict = self.verdict(row, time)
+                if verdict is not None:
+                    return row.lanes[labelled.if_fraud if verdict else labelled.if_genuine]
+        return row.lanes[lane]
+
+    def verdict(self, row: Row, time: int) -> bool | None:
+        known: Label | None = None
+        for label, labelled in self.labels:
+            if labelled is row and label.time <= time and (known is None or label.time >= known.time):
+                known = label
+        return known.fraud if known else None
+
+
+def hash_of(name: Hashable) -> tuple[int, int]:
+    """Any hash will do that tells the names of a test apart."""
+    return hash(("first", name)) % 2**64, hash(("second", name)) % 2**64
+
+
+def to_arrivals(plan: WindowPlan, events: Sequence[Row | Label]) -> Arrivals:
+    count = len(events)
+    ids, kinds = np.zeros((count, 2), np.uint64), np.zeros(count, np.int8)
+    keys = np.zeros((len(plan.entities), count, 2), np.uint64)
+    lanes, valid = np.zeros((plan.lane_count, count), np.int64), np.zeros(count, np.uint64)
+    for i, event in enumerate(events):
+        ids[i] = hash_of(event.id)
+        if isinstance(event, Label):
+            kinds[i] = FRAUD if event.fraud else GENUINE
+            continue
+        kinds[i] = ROW
+        for entity, key in enumerate(event.keys):
+            keys[entity, i] = hash_of(key)
+        for lane, value in enumerate(event.lanes):
+            if value is not None:
+                lanes[lane, i] = value
+                valid[i] |= np.uint64(1) << np.uint64(lane)
+    times = np.array([event.time for event in events], np.int64)
+    return Arrivals(times=times, ids=ids, kinds=kinds, keys=keys, lanes=lanes, valid=valid)
+
+
+def from_answers(events: Sequence[Row | Label], answers: Answers) -> list[Answer]:
+    """The engine's answers as the twin gives them."""
+    given: list[Answer] = []
+    for i, event in enumerate(events):
+        if isinstance(event, Label):
+            given.append(Answer())
+        elif answers.duplicate[i]:
+            given.append(Answer(duplicate=True))
+        else:
+            values = tuple(
+                int(value) if valid else None
+                for value, valid in zip(answers.values[:, i], answers.valid[:, i], strict=True)
+            )
+            given.append(Answer(values, late=bool(answers.late[i])))
+    return given
