@@ -188,7 +188,7 @@ class Kernel:
         ]
         values = self._program.run(events, columns)
         features, conditions = values[: len(compiled.expressions)], values[len(compiled.expressions) :]
-        rules = [condition.fill_null(value=False) for condition in conditions]
+        rules = [condition.fill_null(fill_value=False) for condition in conditions]
         points = np.zeros(len(kept), np.int64)
         for rule, worth in zip(rules, self._points, strict=True):
             points += worth * rule.to_numpy(zero_copy_only=False)

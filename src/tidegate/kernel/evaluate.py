@@ -200,8 +200,8 @@ def _starts_with(_: Call) -> Kernel:
         if isinstance(start, pa.Scalar):
             return pc.starts_with(text, start.as_py()) if start.is_valid else _equal([text, start])
         texts = text if isinstance(text, pa.Array) else pa.repeat(text, len(start))
-        cut = [None if t is None or s is None else t[: len(s)] for t, s in zip(texts, start, strict=True)]
-        return _equal([pa.array(cut, pa.string()), start])
+        pairs = zip(texts.to_pylist(), start.to_pylist(), strict=True)
+        return pa.array([None if t is None or s is None else t.startswith(s) for t, s in pairs], pa.bool_())
 
     return kernel
 

@@ -332,18 +332,17 @@ class _Compiler:
         if spec is None:
             self.source.fail(node, "a window without a frame", wanted)
         edges: dict[str, Any] = spec.args
-        if edges.get("kind") != "RANGE" or edges.get("exclude") or edges.get("start_side") != "PRECEDING":
-            self.source.fail(spec if spec.find(exp.Literal) else node, f"the frame {spell(spec)}", wanted)
-        if not isinstance(edges.get("start"), exp.Interval):
-            self.source.fail(node, f"the frame {spell(spec)}", wanted)
-        lower_us = interval_us(self.source, edges["start"])
-        end: Any = edges.get("end")
-        if end in (None, "CURRENT ROW"):
-            upper_us = CURRENT_ROW
-        elif isinstance(end, exp.Interval) and edges.get("end_side") == "PRECEDING":
+        words = {name: part.upper() for name, part in edges.items() if isinstance(part, str)}
+        start, end = edges.get("start"), edges.get("end")
+        upper_us = CURRENT_ROW
+        if isinstance(end, exp.Interval) and words.get("end_side") == "PRECEDING":
             upper_us = interval_us(self.source, end)
-        else:
+        elif end is not None and words.get("end") != "CURRENT ROW":
             self.source.fail(node, f"the frame {spell(spec)}", wanted)
+        ranged = words.get("kind") == "RANGE" and words.get("start_side") == "PRECEDING" and not edges.get("exclude")
+        if not ranged or not isinstance(start, exp.Interval):
+            self.source.fail(node, f"the frame {spell(spec)}", wanted)
+        lower_us = interval_us(self.source, start)
         if upper_us > lower_us:
             self.source.fail(node, f"the frame {spell(spec)}, which is empty", "the wider INTERVAL first")
         return lower_us, upper_us

@@ -192,6 +192,13 @@ def _compare(function: str) -> Callable[[Arguments], Expression]:
     return lambda arguments: Call(function, unify(arguments), BOOLEAN)
 
 
+def _null_safe(arguments: Arguments) -> Expression:
+    """IS NOT DISTINCT FROM: NULL is equal to NULL."""
+    left, right = unify(arguments)
+    nulls = Call("and", (Call("is_null", (left,), BOOLEAN), Call("is_null", (right,), BOOLEAN)), BOOLEAN)
+    return Call("coalesce", (Call("equal", (left, right), BOOLEAN), nulls), BOOLEAN)
+
+
 def _logic(function: str) -> Callable[[Arguments], Expression]:
     return lambda arguments: Call(function, conditions(arguments), BOOLEAN)
 
@@ -390,6 +397,8 @@ OPERATORS: dict[str, Callable[[Arguments], Expression]] = {
     "GTE": _compare("greater_equal"),
     "LT": _compare("less"),
     "LTE": _compare("less_equal"),
+    "NullSafeEQ": _null_safe,
+    "NullSafeNEQ": lambda arguments: Call("not", (_null_safe(arguments),), BOOLEAN),
     "And": _logic("and"),
     "Or": _logic("or"),
     "Not": _logic("not"),

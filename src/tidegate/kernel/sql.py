@@ -66,6 +66,12 @@ class Source:
         offset = node if isinstance(node, int) else _offset(node)
         raise DetectorError(self.file, *self.place(offset), found, expected)
 
+    def runs_on(self, node: exp.Expr) -> bool:
+        """Whether a letter stands right after the node: sqlglot reads 0x1F as 0 AS x1F."""
+        text = self.prefix + self.text
+        end = node.meta.get("end", len(text)) + 1
+        return end < len(text) and (text[end].isalnum() or text[end] == "_")
+
 
 def _offset(node: exp.Expr) -> int:
     """Where a node begins. sqlglot marks names, literals and calls only: others begin with their first marked part."""
