@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tidegate.errors import DecodeError
-from tidegate.intake.sensitive import strip_sensitive
+from tidegate.intake.sensitive import may_be_sensitive, strip_sensitive
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -53,8 +53,11 @@ def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
     fields = _parse(_any, event)
     if not isinstance(fields, dict):
         raise DecodeError("decode", f"decode: wanted a JSON object, got {kind(fields)}; send each event as an object")
-    _refuse_doubled_names(event, fields)
-    return strip_sensitive(fields)
+    encoded = _encoder.encode(fields)
+    if _has_doubled_name(bytes(event), encoded):
+        raise DecodeError("decode", "decode: wanted each name once in an object, got one twice; send it once")
+    nested = b"[" in encoded or b"{" in encoded[1:]
+    return strip_sensitive(fields) if nested or may_be_sensitive(encoded) else fields
 
 
 _KINDS: dict[type, str] = {
@@ -84,25 +87,17 @@ def _parse(decoder: msgspec.json.Decoder[Any], content: bytes | msgspec.Raw) -> 
         raise DecodeError("decode", f"decode: wanted JSON, got what is not: {error}; mend it there") from None
 
 
-def _refuse_doubled_names(event: bytes | msgspec.Raw, fields: dict[str, Any]) -> None:
-    """A name twice in an object means one thing to one reader and another to the next. msgspec keeps the last; written
-    again, the event then has fewer colons than it came with.
+def _has_doubled_name(content: bytes, encoded: bytes) -> bool:
+    """A name twice in an object means one thing to one reader and another to the next. msgspec keeps the last: encoded
+    again, the event has fewer colons than it came with.
     """
-    content = bytes(event)
     if _ESCAPED_PUNCTUATION not in content:
-        doubled = _encoder.encode(fields).count(b":") != content.count(b":")
-    else:
-        doubled = _has_doubled_name(content)
-    if doubled:
-        raise DecodeError("decode", "decode: wanted each name once in an object, got one twice; send it once")
-
-
-def _has_doubled_name(content: bytes) -> bool:
+        return encoded.count(b":") != content.count(b":")
     doubled = False
 
-    def seen(pairs: list[tuple[str, Any]]) -> None:
+    def look(pairs: list[tuple[str, Any]]) -> None:
         nonlocal doubled
-        doubled |= len({name for name, _ in pairs}) != len(pairs)
+        doubled |= len(dict(pairs)) != len(pairs)
 
-    json.loads(content, object_pairs_hook=seen)
+    json.loads(content, object_pairs_hook=look)
     return doubled

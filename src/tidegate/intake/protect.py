@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry
 from tidegate.streams.decision import REJECTED
 from tidegate.streams.rejected import Rejected
-from tidegate.streams.schema import Schema
+from tidegate.streams.schema import PersonalClass, Schema
 
 #: PCI DSS 3.4.1: what may be shown of a card number.
 _BIN_DIGITS = 6
@@ -44,7 +44,8 @@ def protect(keys: Keys, schema: Schema, events: Sequence[Event], accepted_ms: in
     """Each event's record, in order: tokens in place of personal values, a card number's first six and last four beside
     its token, and in `sealed` the personal values and the unknown fields, one JSON object, under the subject's key.
     """
-    unsealed = [_tokenise(keys, schema, event) for event in events]
+    classes = schema.personal
+    unsealed = [_tokenise(keys, schema, classes, event) for event in events]
     keys.prepare({subject for _, original, subject in unsealed if original})
     protected: list[Protected] = []
     for record, original, subject in unsealed:
@@ -106,10 +107,12 @@ def rejected_context(rejected: Rejected) -> bytes:
     return f"rejected:{rejected.stream}:{rejected.accepted_ms}".encode()
 
 
-def _tokenise(keys: Keys, schema: Schema, event: Event) -> tuple[dict[str, Any], dict[str, Any], str]:
+def _tokenise(
+    keys: Keys, schema: Schema, classes: Mapping[str, PersonalClass], event: Event
+) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The record with tokens in place of personal values; what is to be sealed; whose key seals it."""
     record, original = dict(event.fields), dict(event.unknown)
-    for name, personal in schema.personal.items():
+    for name, personal in classes.items():
         value = record[name]
         if personal == "pan":
             digits = _NOT_A_DIGIT.sub("", value) if value else None

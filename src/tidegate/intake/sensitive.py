@@ -31,12 +31,21 @@ _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 #: Sensitive data inside a text: the two tracks of a magnetic stripe (ISO/IEC 7813), a code behind its name.
 _IN_TEXT = re.compile(
     r"%?[Bb]\d{12,19}\^[^?\n]{0,200}\??|;?\d{12,19}[=D]\d{4,40}\??"
-    r"|\b(?:cvv|cvc|cvn|cvd|csc|cav|cid|pin|security code)2?\b[^\w\n]{0,6}(?:(?:is|code|number)\b[^\w\n]{0,6})?"
+    r"|\b(?:cvv|cvc|cvn|cvd|csc|cav|cid|pin|security code)2?\b[^\w\n]{0,6}(?:(?:is|code|number)\b[^\w\n]{0,6}){0,2}"
     r"\d{3,12}\b",
     re.IGNORECASE,
 )
 
 _REMOVED = "[removed]"
+
+#: What every sensitive name and text has in it somewhere, once its letters are small and its punctuation is gone: the
+#: letters of the names; the separators of a track.
+_HINTS = (
+    *(b"cvv", b"cvc", b"cvn", b"cvd", b"csc", b"cav", b"cid", b"pin", b"pvv", b"track", b"stripe", b"swipe"),
+    *(b"securitycode", b"verification", b"=", b"^", b"d2", b"d3"),
+)
+_SMALL = bytes(range(256)).lower()
+_PUNCTUATION = bytes(byte for byte in range(128) if not chr(byte).isalnum() and chr(byte) not in "=^")
 
 #: An object that says what it holds: {"name": "cvv", "value": "123"}.
 _NAMING = ("name", "key", "field", "type", "id", "code", "label")
@@ -64,6 +73,16 @@ def is_sensitive_name(name: str) -> bool:
     if joined in _WORDS or _PARTS.search(joined):
         return True
     return any(word.casefold() in _WORDS for word in _WORD.findall(plain))
+
+
+def may_be_sensitive(encoded: bytes) -> bool:
+    """Whether an event's JSON, in which nothing is escaped without need, may hold sensitive authentication data. Most
+    events hold no hint of it, and to look for one takes a fifth of the time that `strip_sensitive` takes.
+    """
+    if not encoded.isascii():
+        encoded = unicodedata.normalize("NFKC", encoded.decode()).encode()
+    squashed = encoded.translate(_SMALL, _PUNCTUATION)
+    return any(hint in squashed for hint in _HINTS)
 
 
 def strip_sensitive(value: Any, depth: int = 1) -> Any:
