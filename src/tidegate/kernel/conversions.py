@@ -18,24 +18,26 @@ _EXACT_DOUBLE = 2**53
 
 def conversion(source: SqlType, to: SqlType) -> Callable[[Any], Any]:
     """The function that converts an array or a scalar. It raises ArrowInvalid if a value can't be converted."""
-    plain = pc.CastOptions.safe(to.arrow)
+    plain = _cast(to.arrow)
     if to == DOUBLE and source.name == "DECIMAL":
         return lambda value: _on_array(value, _decimal_to_double)
     if to == DOUBLE and source == HUGEINT:
         return lambda value: _on_array(value, _huge_to_double)
     if to == DOUBLE:
-        plain = pc.CastOptions.unsafe(pa.float64())
-    elif to in INTEGER_DIGITS and source == DOUBLE:
+        return _cast(pa.float64(), safe=False)
+    if to in INTEGER_DIGITS and (source == DOUBLE or source.name == "DECIMAL"):
         # DuckDB rounds a double half to even, and a decimal half away from zero.
-        return lambda value: pc.cast(pc.round(value, round_mode="half_to_even"), options=plain)
-    elif to in INTEGER_DIGITS and source.name == "DECIMAL":
-        return lambda value: pc.cast(pc.round(value, round_mode="half_towards_infinity"), options=plain)
-    elif to.name == "DECIMAL" and source in INTEGER_DIGITS:
-        wide = pc.CastOptions.safe(pa.decimal128(MAX_PRECISION, to.scale))
-        return lambda value: pc.cast(pc.cast(value, options=wide), options=plain)
-    elif to == BOOLEAN and source in INTEGER_DIGITS:
-        return lambda value: pc.not_equal(value, pa.scalar(0, source.arrow))
-    return lambda value: pc.cast(value, options=plain)
+        mode = "half_to_even" if source == DOUBLE else "half_towards_infinity"
+        return lambda value: plain(pc.round(value, round_mode=mode))
+    if to.name == "DECIMAL" and source in INTEGER_DIGITS:
+        wide = _cast(pa.decimal128(MAX_PRECISION, to.scale))
+        return lambda value: plain(wide(value))
+    return plain
+
+
+def _cast(to: pa.DataType, *, safe: bool = True) -> Callable[[Any], Any]:
+    function, options = pc.get_function("cast"), pc.CastOptions.safe(to) if safe else pc.CastOptions.unsafe(to)
+    return lambda value: function.call([value], options)
 
 
 def _on_array(value: Any, convert: Callable[[pa.Array], npt.NDArray[np.float64]]) -> Any:

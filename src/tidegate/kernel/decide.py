@@ -14,7 +14,7 @@ import pyarrow as pa
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.evaluate import Program
 from tidegate.kernel.hashing import combine, hash_column
-from tidegate.kernel.lanes import decode, encode_all
+from tidegate.kernel.lanes import decode, encode, raw
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals, Windows
 from tidegate.streams.decision import Decision, decision_hash
 
@@ -147,12 +147,12 @@ class Kernel:
         label_at: npt.NDArray[np.int64],
     ) -> Arrivals:
         entities = self.detector.compiled.plan.entities
-        lanes, valid = encode_all(self._lanes.run(events), events.num_rows)
+        lanes, valid = encode(self._lanes.run(events), events.num_rows)
         hashes = {name: hash_column(events.column(name)) for name in self._columns}
         keys = np.zeros((len(entities), events.num_rows, 2), np.uint64)
         for index, entity in enumerate(entities):
             keys[index] = combine([hashes[name] for name in entity.columns])
-        times = _micros(events.column("event_time"))
+        times = raw(events.column("event_time"))
         ids = hash_column(events.column("event_id"))
         kinds = np.full(events.num_rows, ROW, np.int8)
         if labels is None or not labels.num_rows:
@@ -170,7 +170,7 @@ class Kernel:
             return whole
 
         return Arrivals(
-            times=spread(times, _micros(labels.column("event_time"))),
+            times=spread(times, raw(labels.column("event_time"))),
             ids=spread(ids, hash_column(labels.column("transaction_id"))),
             kinds=spread(kinds, np.where(fraud, FRAUD, GENUINE).astype(np.int8)),
             keys=spread(keys, 0, axis=1),
@@ -188,7 +188,8 @@ class Kernel:
         ]
         values = self._program.run(events, columns)
         features, conditions = values[: len(compiled.expressions)], values[len(compiled.expressions) :]
-        rules = [condition.fill_null(fill_value=False) for condition in conditions]
+        # A condition that is NULL does not hold.
+        rules = [rule.fill_null(fill_value=False) if rule.null_count else rule for rule in conditions]
         points = np.zeros(len(kept), np.int64)
         for rule, worth in zip(rules, self._points, strict=True):
             points += worth * rule.to_numpy(zero_copy_only=False)
@@ -215,10 +216,6 @@ class Kernel:
             DamagedError: the arrays are not those of a snapshot of this detector.
         """
         self._windows.restore(arrays)
-
-
-def _micros(column: pa.Array) -> npt.NDArray[np.int64]:
-    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def _batch(columns: list[pa.Array], names: list[str], rows: int) -> pa.RecordBatch:

@@ -138,7 +138,14 @@ def _modulo(call: Call) -> Kernel:
 
 def _if(_: Call) -> Kernel:
     false = pa.scalar(value=False)
-    return lambda arguments: _if_else([_coalesce([arguments[0], false]), arguments[1], arguments[2]])
+
+    def kernel(arguments: Sequence[Datum]) -> Datum:
+        condition, then, otherwise = arguments
+        if isinstance(condition, pa.Scalar) or condition.null_count:
+            condition = _coalesce([condition, false])
+        return _if_else([condition, then, otherwise])
+
+    return kernel
 
 
 def _in(call: Call) -> Kernel:
@@ -227,8 +234,8 @@ def _difference(call: Call) -> Kernel:
 
 
 def _epoch(_: Call) -> Kernel:
-    to_double = pc.CastOptions.unsafe(pa.float64())
-    return lambda arguments: _divide([pc.cast(arguments[0], options=to_double), pa.scalar(1e6)])
+    to_double, second_us = _arrow("cast", pc.CastOptions.unsafe(pa.float64())), pa.scalar(1e6)
+    return lambda arguments: _divide([to_double(arguments), second_us])
 
 
 def _negate(call: Call) -> Kernel:
@@ -244,8 +251,8 @@ def _substring(call: Call) -> Kernel:
 
 
 def _length(_: Call) -> Kernel:
-    length, to_long = _arrow("utf8_length"), pc.CastOptions.safe(pa.int64())
-    return lambda arguments: pc.cast(length(arguments), options=to_long)
+    length, to_long = _arrow("utf8_length"), _arrow("cast", pc.CastOptions.safe(pa.int64()))
+    return lambda arguments: to_long([length(arguments)])
 
 
 def _conversion(call: Call) -> Kernel:

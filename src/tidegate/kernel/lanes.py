@@ -14,7 +14,16 @@ from tidegate.kernel.expressions import SqlType
 from tidegate.kernel.hashing import from_ordered_bits, hash_column, ordered_bits
 
 
-def encode(values: pa.Array) -> npt.NDArray[np.int64]:
+def raw(column: pa.Array) -> npt.NDArray[Any]:
+    """The values of a column of 64-bit numbers or times as they lie in memory: what stands for NULL means nothing."""
+    values = column.buffers()[1]
+    dtype = np.float64 if pa.types.is_floating(column.type) else np.int64
+    if values is None:
+        return np.zeros(len(column), dtype)
+    return np.frombuffer(values, dtype)[column.offset : column.offset + len(column)]
+
+
+def _encode(values: pa.Array) -> npt.NDArray[np.int64]:
     """int64[n]: the lane of a column. What stands for NULL means nothing."""
     type_: Any = values.type
     if pa.types.is_string(type_):
@@ -22,21 +31,22 @@ def encode(values: pa.Array) -> npt.NDArray[np.int64]:
     if pa.types.is_decimal(type_):
         return np.array(unscaled(values), np.int64)
     if pa.types.is_floating(type_):
-        doubles = values.fill_null(0.0).to_numpy(zero_copy_only=False) + 0.0  # -0.0 and 0.0 are one value
+        doubles = raw(values) + 0.0  # -0.0 and 0.0 are one value
         return ordered_bits(np.where(np.isnan(doubles), np.nan, doubles))  # and so are all NaNs
-    if values.null_count:
-        values = values.fill_null(pa.scalar(0).cast(type_))
-    return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return raw(values if type_ in (pa.int64(), pa.timestamp("us")) else values.cast(pa.int64()))
 
 
-def encode_all(columns: Sequence[pa.Array], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """int64[l, n] and uint64[n]: all lanes, and their valid bits."""
+def encode(columns: Sequence[pa.Array], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """int64[l, n] and uint64[n]: all lanes, and their valid bits. What is not valid is 0."""
     lanes = np.zeros((len(columns), rows), np.int64)
     valid = np.zeros(rows, np.uint64)
     for index, column in enumerate(columns):
-        lanes[index] = encode(column)
+        if column.null_count == rows:
+            continue
+        lanes[index] = _encode(column)
         if column.null_count:
             present = column.is_valid().to_numpy(zero_copy_only=False)
+            lanes[index] *= present
             valid |= present.astype(np.uint64) << np.uint64(index)
         else:
             valid |= np.uint64(1 << index)

@@ -30,12 +30,12 @@ class Policy:
 
     def scores(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """int64[n]: the sums of points, within 0 and the cap."""
-        return np.clip(points, 0, self.cap)
+        return np.minimum(np.maximum(points, 0), self.cap)
 
     def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array:
         """string[n]: approve, review or decline."""
         steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
-        return pa.array(OUTCOMES).take(pa.array(steps))
+        return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())
 
 
 def compile_policy(file: str, text: str) -> Policy:
