@@ -206,7 +206,7 @@ def check(
     found: dict[str, Any] = {
         "name": detector.name,
         "version": detector.version,
-        "stream": detector.stream,
+        "stream": detector.stream.name,
         "features": {name: str(kind) for name, kind in detector.features.items()},
         "rules": {rule.name: rule.status for rule in detector.rules},
     }
@@ -214,7 +214,7 @@ def check(
         _print_json(found)
     else:
         typer.echo(
-            f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream}, "
+            f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
             f"{len(detector.rules)} rules, {len(live)} of them live. Nothing wrong."
         )
 
@@ -222,20 +222,19 @@ def check(
 @user_app.command("add")
 def add_user(
     name: Annotated[str, typer.Argument(help="The name to sign in with.")],
-    role: Annotated[list[Role], typer.Option(help="What they may do; may be given again.")],
+    role: Annotated[Role, typer.Option(help="What they may do.")],
     data: Data = None,
 ) -> None:
     """Add a person, or give one a new password. The password is asked for, or read from a pipe."""
     from tidegate.settings import read_settings
     from tidegate.wiring import open_identity
 
-    roles = frozenset(role)
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
-    open_identity(read_settings(data=data)).add_user(name, password, roles)
-    typer.echo(f"{name} may sign in as {', '.join(sorted(roles))}.")
+    open_identity(read_settings(data=data)).add_user(name, password, frozenset({role}))
+    typer.echo(f"{name} may sign in as {role}.")
 
 
 @source_app.command("add")

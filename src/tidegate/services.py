@@ -155,6 +155,8 @@ def _desk(context: Context) -> None:
         clock=open_clock(),
         door_url=f"http://{settings.host}:{settings.door_port}",
         storage_secret=open_keys(settings).signing_key("desk").hex(),
+        sessions=settings.data / "desk",
+        groups=("engine", "hotstore", "lake"),
     )
     _serve(app, settings.desk_port, context)
 

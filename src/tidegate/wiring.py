@@ -26,7 +26,7 @@ from tidegate.ports.lake import Lake
 from tidegate.ports.log import Log
 from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
-from tidegate.simulator.play import SOURCES
+from tidegate.simulator.story import SOURCES
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
 
@@ -65,12 +65,12 @@ def open_keys(settings: Settings) -> Keys:
 
 def open_identity(settings: Settings) -> Identity:
     """Users, sources and the key their tokens are signed with."""
-    return EmbeddedIdentity(settings.data / "identity", open_keys(settings).signing_key("identity"), open_clock())
+    return EmbeddedIdentity(settings.data / "identity.sqlite", open_keys(settings).signing_key("identity"), open_clock())
 
 
 def open_audit(settings: Settings) -> Audit:
     """The audit trail."""
-    return EmbeddedAudit(settings.data / "audit")
+    return EmbeddedAudit(settings.data / "audit", open_keys(settings).signing_key("audit"))
 
 
 def open_snapshots(settings: Settings) -> Snapshots:
