@@ -1,0 +1,221 @@
+"""A detector's own tests: examples.yaml, events in and decisions out (docs/reference/detector.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from tidegate.kernel.bind import near
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.detector import Detector
+from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.times import parse_duration
+from tidegate.kernel.yamltext import Yaml
+from tidegate.streams.decision import Decision
+from tidegate.streams.schema import Schema, load_schema
+
+FILE = "examples.yaml"
+
+#: When the first event of an example happens, unless it says `after`: Monday, 2 March 2026, 09:00 UTC.
+START_US = 1_772_442_000_000_000
+
+#: Keys of an event that are no columns of its stream.
+_KIND, _AFTER, _REPEAT, _EVERY, _LABEL, _EXPECT = _KEYS = ("kind", "after", "repeat", "every", "label", "expect")
+
+#: Most times that one event is repeated.
+_MAX_REPEAT = 10_000
+
+
+class Expectation(NamedTuple):
+    """Names of the rules that fire, all of them, and the outcome."""
+
+    rules: frozenset[str]
+    outcome: str
+
+
+class _Step(NamedTuple):
+    columns: dict[str, Any]
+    expected: Expectation | None
+
+
+class Example(NamedTuple):
+    """`steps` are in order of time; a label is (time in microseconds, event id, is fraud)."""
+
+    name: str
+    steps: list[_Step]
+    labels: list[tuple[int, str, bool]]
+
+
+class Deviation(NamedTuple):
+    """What came out otherwise than expected."""
+
+    example: str
+    event_id: str
+    expected: Expectation
+    decided: Decision
+
+    def __str__(self) -> str:
+        fired = frozenset(name for name, fires in self.decided.rules.items() if fires)
+        parts = [
+            *(f"{name} did not fire" for name in sorted(self.expected.rules - fired)),
+            *(f"{name} fired" for name in sorted(fired - self.expected.rules)),
+        ]
+        if self.decided.outcome != self.expected.outcome:
+            parts.append(f"{self.decided.outcome} ({self.decided.score} points) and not {self.expected.outcome}")
+        return f"{self.example}, {self.event_id}: {'; '.join(parts)}"
+
+
+def check_examples(detector: Detector, text: str) -> list[Deviation]:
+    """Run every example of a detector, each from empty windows.
+
+    Raises:
+        DetectorError: the text is wrong: line, column, what was found, what was expected.
+    """
+    return [deviation for example in read_examples(detector, text) for deviation in _check(detector, example)]
+
+
+def read_examples(detector: Detector, text: str) -> list[Example]:
+    """
+    Raises:
+        DetectorError: the text is wrong: line, column, what was found, what was expected.
+    """
+    root = Yaml.parse(FILE, text).mapping(("kinds", "examples"))
+    reader = _Reader(detector, {name: kind.items() for name, kind in root["kinds"].items().items()})
+    return [reader.example(node) for node in root["examples"].list()]
+
+
+def _check(detector: Detector, example: Example) -> Iterator[Deviation]:
+    schema = load_schema("labels").arrow
+    times = [step.columns["event_time"] for step in example.steps]
+    labels = sorted(example.labels)
+    rows = [
+        {
+            "event_id": f"label of {of}",
+            "event_time": at,
+            "transaction_id": of,
+            "is_fraud": fraud,
+            "source": "chargeback",
+        }
+        for at, of, fraud in labels
+    ]
+    decisions = Kernel(detector).decide(
+        pa.RecordBatch.from_pylist([step.columns for step in example.steps], detector.stream.arrow),
+        pa.RecordBatch.from_pylist(rows, schema),
+        np.searchsorted(np.array(times, np.int64), np.array([at for at, _, _ in labels], np.int64), side="left"),
+    )
+    for index, decided in zip(decisions.index, decisions.records(), strict=True):
+        expected = example.steps[index].expected
+        if expected and expected != (frozenset(n for n, fires in decided.rules.items() if fires), decided.outcome):
+            yield Deviation(example.name, decided.event_id, expected, decided)
+
+
+class _Reader:
+    def __init__(self, detector: Detector, kinds: dict[str, dict[str, Yaml]]) -> None:
+        self._rules = {rule.name for rule in detector.rules if rule.runs}
+        self._schema = detector.stream
+        self._kinds = kinds
+
+    def example(self, node: Yaml) -> Example:
+        keys = node.mapping(("name", "events"), ("expect",))
+        every = self._expectation(keys["expect"]) if "expect" in keys else None
+        example = Example(keys["name"].words(), [], [])
+        time_us = START_US
+        for event in keys["events"].list():
+            time_us = self._event(example, event, time_us, every)
+        return example
+
+    def _event(self, example: Example, node: Yaml, time_us: int, every: Expectation | None) -> int:
+        """Add an event, as often as it is repeated, and give the time of the last."""
+        written = self._written(node)
+        time_us += _duration(written[_AFTER]) if _AFTER in written else 0
+        repeat = written[_REPEAT].number() if _REPEAT in written else 1
+        if not 1 <= repeat <= _MAX_REPEAT:
+            written[_REPEAT].fail(f"{repeat} times", f"1 to {_MAX_REPEAT:,}")
+        step_us = _duration(written[_EVERY]) if _EVERY in written else 0
+        expected = self._expectation(written[_EXPECT]) if _EXPECT in written else every
+        label = written[_LABEL].mapping(("is_fraud", "after")) if _LABEL in written else None
+        for number in range(1, repeat + 1):
+            time_us += step_us if number > 1 else 0
+            event_id = f"event {len(example.steps) + 1}"
+            columns = {
+                "event_id": event_id,
+                "event_time": time_us,
+                **_columns(self._schema, written, number),
+            }
+            for field in self._schema.fields:
+                if not field.nullable and field.name not in columns:
+                    node.fail(f"an event without {field.name}", f"{field.name}, here or under its kind")
+            if label:
+                is_fraud = _scalar(label["is_fraud"], "boolean", number)
+                example.labels.append((time_us + _duration(label["after"]), event_id, is_fraud))
+            last = number == repeat or expected is every
+            example.steps.append(_Step(columns, expected if last else None))
+        return time_us
+
+    def _written(self, node: Yaml) -> dict[str, Yaml]:
+        """The event's keys over those of its kind."""
+        own = node.items()
+        if _KIND not in own:
+            node.fail("an event without kind", f"kind: one of {', '.join(self._kinds)}")
+        kind = own[_KIND].words()
+        if kind not in self._kinds:
+            own[_KIND].fail(f"the kind {kind!r}", near(kind, self._kinds))
+        return self._kinds[kind] | own
+
+    def _expectation(self, node: Yaml) -> Expectation:
+        keys = node.mapping(("rules", "outcome"))
+        names = [name.words() for name in keys["rules"].list()]
+        for name, at in zip(names, keys["rules"].list(), strict=True):
+            if name not in self._rules:
+                at.fail(f"the rule {name!r}", near(name, self._rules))
+        outcome = keys["outcome"].words()
+        if outcome not in OUTCOMES:
+            keys["outcome"].fail(f"the outcome {outcome!r}", near(outcome, OUTCOMES))
+        return Expectation(frozenset(names), outcome)
+
+
+def _columns(schema: Schema, written: dict[str, Yaml], number: int) -> dict[str, Any]:
+    kinds = dict.fromkeys(schema.protected_columns, "string") | {field.name: field.kind for field in schema.fields}
+    symbols = {field.name: field.symbols for field in schema.fields}
+    columns: dict[str, Any] = {}
+    for name, node in written.items():
+        if name in _KEYS:
+            continue
+        if name not in kinds or name in ("event_id", "event_time"):
+            node.fail(f"the key {name!r}", near(name, [*kinds, *_KEYS]))
+        value = _scalar(node, kinds[name], number)
+        if kinds[name] == "enum" and value not in symbols[name]:
+            node.fail(f"{value!r}", near(value, symbols[name]))
+        columns[name] = value
+    return columns
+
+
+def _scalar(node: Yaml, kind: str, number: int) -> Any:
+    """A value of a column, `null` for NULL. `{n}` in a text becomes the number of the repetition."""
+    written: Any = node.node.value
+    if not isinstance(written, str):
+        node.fail("a list or mapping", f"a {kind}")
+    if node.node.tag == "tag:yaml.org,2002:null":
+        return None
+    try:
+        match kind:
+            case "long":
+                return int(written)
+            case "double":
+                return float(written)
+            case "boolean":
+                return {"true": True, "false": False}[written]
+            case _:
+                return written.replace("{n}", str(number))
+    except (ValueError, KeyError):
+        node.fail(repr(written[:60]), f"a {kind}")
+
+
+def _duration(node: Yaml) -> int:
+    duration_us = parse_duration(node.words())
+    if duration_us is None:
+        node.fail(repr(node.words()[:60]), "a duration as '10 minutes'")
+    return duration_us
