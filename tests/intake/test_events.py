@@ -63,8 +63,12 @@ def test_without_its_key_field_the_event_id_is_the_key(house, door):
     assert value["pan"] is value["pan_bin"] is value["pan_last4"] is None
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-def test_every_stream_takes_its_events(house, door, stream):
+def test_every_stream_takes_its_events(house, door):
+    for stream in STREAMS:
+        _takes(house, door, stream)
+
+
+def _takes(house, door, stream):
     samples = {"string": "x-1", "long": 1, "double": 1.0, "boolean": True, "timestamp": NOW_US}
     event = {
         field.name: field.symbols[0] if field.kind == "enum" else samples[field.kind]
@@ -154,14 +158,16 @@ def test_if_all_fail_the_problem_holds_each(house, door):
     assert len(house.rejected()) == 2
 
 
-@pytest.mark.parametrize("headers", [JSON, NDJSON])
-@pytest.mark.parametrize("content", [b"", b" \n ", b'{"event_id":', b"[1,", b"nonsense", b"[]", b"\xff"])
-def test_what_cannot_be_read_is_a_problem_and_kept(house, door, content, headers):
-    said = problem(door.post(EVENTS, content=content, headers=headers), 422)
-    assert (said["type"], said["step"]) == ("/problems/decode", "decode")
-    [kept] = house.rejected()
-    assert kept.step == "decode"
-    assert kept.reason == said["detail"]
+def test_what_cannot_be_read_is_a_problem_and_kept(house, door):
+    reasons = []
+    for headers in (JSON, NDJSON):
+        for content in (b"", b" \n ", b'{"event_id":', b"[1,", b"nonsense", b"[]", b"\xff"):
+            said = problem(door.post(EVENTS, content=content, headers=headers), 422)
+            assert (said["type"], said["step"]) == ("/problems/decode", "decode")
+            reasons.append(said["detail"])
+    kept = house.rejected()
+    assert {each.step for each in kept} == {"decode"}
+    assert sorted(each.reason for each in kept) == sorted(reasons)
 
 
 def test_a_refused_event_s_original_opens_without_what_may_not_be_kept(house, door):
@@ -179,27 +185,24 @@ def test_undecodable_bytes_are_kept_with_masked_digits(house, door):
     assert open_rejected(house.keys, kept) == b'{"event_id": "tx-#", "cvv": "###", "pan": "################" "x": '
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_other_content_types_are_refused(house, door):
+    for headers in (
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "application/json; charset=latin-1"},
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
         {"Content-Type": ""},
-    ],
-)
-def test_other_content_types_are_refused(house, door, headers):
-    answer = door.post(EVENTS, content=json.dumps(transaction()), headers=headers)
-    assert "application/x-ndjson" in problem(answer, 415)["detail"]
-    assert answer.headers["Accept-Post"] == "application/json, application/x-ndjson"
+    ):
+        answer = door.post(EVENTS, content=json.dumps(transaction()), headers=headers)
+        assert "application/x-ndjson" in problem(answer, 415)["detail"]
+        assert answer.headers["Accept-Post"] == "application/json, application/x-ndjson"
     assert not house.records("transactions")
     assert not house.rejected()
 
 
-@pytest.mark.parametrize("name", ["application/json; charset=utf-8", "Application/JSON", 'application/json;charset="UTF-8"'])
-def test_utf_8_may_be_said(door, name):
-    assert door.post(EVENTS, content=json.dumps(transaction()), headers={"Content-Type": name}).status_code == 202
+def test_utf_8_may_be_said(door):
+    for name in ("application/json; charset=utf-8", "Application/JSON", 'application/json;charset="UTF-8"'):
+        assert door.post(EVENTS, content=json.dumps(transaction()), headers={"Content-Type": name}).status_code == 202
 
 
 def test_a_request_holds_so_many_events_and_no_more(house, door):
@@ -231,12 +234,12 @@ def test_a_large_undecodable_body_is_kept_in_part(house, door):
     assert open_rejected(house.keys, kept) == b"[" + b"x" * (MAX_EVENT_BYTES - 1)
 
 
-@pytest.mark.parametrize("headers", [{}, bearer("tg_shop_wrong"), bearer("e.y.J"), {"Authorization": "Basic c2hvcDp4"}])
-def test_who_is_not_known_is_asked_to_sign_in(house, door, headers):
+def test_who_is_not_known_is_asked_to_sign_in(house, door):
     door.headers.pop("Authorization")
-    answer = door.post(EVENTS, json=transaction(), headers=headers)
-    assert problem(answer, 401)["type"] == "/problems/unauthenticated"
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    for headers in ({}, bearer("tg_shop_wrong"), bearer("e.y.J"), bearer(""), {"Authorization": "Basic c2hvcDp4"}):
+        answer = door.post(EVENTS, json=transaction(), headers=headers)
+        assert problem(answer, 401)["type"] == "/problems/unauthenticated"
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert not house.records("transactions")
 
 
