@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 
 import uvicorn
-
 from tests.desk.stream import GROUPS, STORAGE_SECRET, Ports
+
+from tidegate.desk import alert
 from tidegate.desk.app import create_app
+
+#: A minute of the real desk.
+_REVEALED_S = 2
 
 
 def main(data: Path, door_url: str) -> None:
+    alert.REVEALED_S = _REVEALED_S
     ports = Ports(data)
     app = create_app(
         ports.log,

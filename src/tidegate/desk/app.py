@@ -19,6 +19,7 @@ from tidegate.desk.door import Door
 from tidegate.desk.feed import Feed
 from tidegate.desk.live import LivePage
 from tidegate.desk.lookup import CustomerPage, LookupPage
+from tidegate.desk.meter import Meter
 from tidegate.desk.session import SESSION_S, Desk, Session, current_session, keep_sessions_in, sign_in, to_sign_in
 from tidegate.desk.sign_in import sign_in_page
 from tidegate.errors import AccessError
@@ -65,8 +66,9 @@ def create_app(
     the consumer groups whose lag is shown. `https_only` is for a desk behind TLS: the cookie then never leaves it. If
     the feed from the log fails, the process ends by SIGTERM, so that whoever supervises it starts it anew.
     """
-    feed = Feed(log, clock, groups, on_failure=lambda: signal.raise_signal(signal.SIGTERM))
-    desk = Desk(feed, hotstore, identity, audit, clock, Door(door_url))
+    meter = Meter(log, clock, groups)
+    feed = Feed(log, clock, meter, on_failure=lambda: signal.raise_signal(signal.SIGTERM))
+    desk = Desk(feed, meter, hotstore, identity, audit, clock, Door(door_url))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -77,7 +79,7 @@ def create_app(
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     app.middleware("http")(_fence)
-    _add_probes(app, feed)
+    _add_probes(app, desk)
     keep_sessions_in(sessions)
     _add_pages(desk)
     style = _STATIC / "desk.css"
@@ -106,14 +108,14 @@ async def _fence(request: Request, call_next: Callable[[Request], Awaitable[Resp
     return response
 
 
-def _add_probes(app: FastAPI, feed: Feed) -> None:
+def _add_probes(app: FastAPI, desk: Desk) -> None:
     @app.get("/healthz")
     async def healthz() -> Response:
-        return JSONResponse({"feed": feed.alive}, status_code=200 if feed.alive else 503)
+        return JSONResponse({"feed": desk.feed.alive}, status_code=200 if desk.feed.alive else 503)
 
     @app.get("/pulse")
     async def pulse() -> dict[str, Any]:
-        return feed.pulse()
+        return desk.meter.pulse()
 
     _ = healthz, pulse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidegate.desk.feed import SAMPLE_EVERY_MS, SAMPLES_KEPT, Sample
+from tidegate.desk.meter import SAMPLE_EVERY_MS, SAMPLES_KEPT, Sample
 from tidegate.desk.text import major
 from tidegate.ports.hotstore import RecentTransaction
 

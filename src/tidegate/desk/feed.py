@@ -6,11 +6,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from tidegate.desk.latency import Latencies, nearest_rank
+from tidegate.desk.meter import Meter
 from tidegate.errors import NotFoundError, OverloadError
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
@@ -33,16 +33,6 @@ _POLL_MS = 10
 
 #: Records taken at once, so that a burst does not hold the pages up.
 _READ_LIMIT = 1000
-
-#: How often the topics are counted.
-_COUNT_EVERY_MS = 500
-
-#: How often a point of the charts is made, and how many are kept: five minutes.
-SAMPLE_EVERY_MS = 2000
-SAMPLES_KEPT = 150
-
-#: The latency in a chart's point is over alerts of this long: with few alerts a shorter span would only flicker.
-_LATENCY_SPAN_MS = 10_000
 
 _DAY_US = 86_400_000_000
 
@@ -81,15 +71,6 @@ class Listed(NamedTuple):
     text: str
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """One point of the charts: records a second by topic, latency in milliseconds (None: no alert came)."""
-
-    time_ms: int
-    per_second: dict[str, float]
-    p50_ms: int | None
-    p99_ms: int | None
-
-
 class Counters(msgspec.Struct, frozen=True):
     """Over the alerts kept, but for `reviewed_today`: analysts' verdicts since midnight UTC."""
 
@@ -100,14 +81,13 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """Follows the topics `alerts` and `labels`, and counts how fast the others grow, in one thread.
+    """Follows the topics `alerts` and `labels` in one thread, which drives the meter too.
 
-    `groups` are the consumer groups whose lag is told; `on_failure` is called, from that thread, once it can't go on.
-    Everything public may be called from any thread.
+    `on_failure` is called, from that thread, once it can't go on. Everything public may be called from any thread.
     """
 
-    def __init__(self, log: Log, clock: Clock, groups: Sequence[str], *, on_failure: Callable[[], None]) -> None:
-        self._log, self._clock, self._groups, self._on_failure = log, clock, tuple(groups), on_failure
+    def __init__(self, log: Log, clock: Clock, meter: Meter, *, on_failure: Callable[[], None]) -> None:
+        self._log, self._clock, self._meter, self._on_failure = log, clock, meter, on_failure
         self._lock = Lock()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="desk-feed", daemon=True)
@@ -117,13 +97,6 @@ class Feed:
         self._next_number = 0
         self._news: deque[Verdict] = deque(maxlen=VERDICT_NEWS_KEPT)
         self._verdict_count = 0
-        self._latencies = Latencies()
-        self._recent_latencies: deque[tuple[int, int]] = deque(maxlen=_READ_LIMIT * 10)
-        self._counts: dict[str, int] = {}
-        self._lag: dict[str, int] = {}
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
-        self._sampled: tuple[int, dict[str, int]] | None = None
-        self._counted_ms = 0
 
     # The thread
 
@@ -152,11 +125,11 @@ class Feed:
         ends = self._log.ends([ALERTS, _LABELS])
         kept = {ALERTS: ALERTS_KEPT, _LABELS: VERDICTS_KEPT}
         positions = {at: max(0, end - kept[at.topic]) for at, end in ends.items()}
-        while records := self._log.read(positions, _READ_LIMIT):
-            old = [record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]]
-            self._take(old)
-            if len(old) < len(records):
+        while unread := {at: position for at, position in positions.items() if position < ends[at]}:
+            records = self._log.read(unread, _READ_LIMIT)
+            if not records:
                 break
+            self._take([record for record in records if record.offset < ends[_place(record)]])
             positions |= _after(records)
         self._positions = ends
 
@@ -177,9 +150,9 @@ class Feed:
         """Take what came since the last time; whether anything did."""
         records = self._log.read(self._positions, _READ_LIMIT)
         if records:
-            self._measure(self._take(records))
+            self._meter.readable(self._take(records))
             self._positions |= _after(records)
-        self._count()
+        self._meter.count()
         return bool(records)
 
     def _take(self, records: Sequence[Record]) -> list[Alert]:
@@ -198,44 +171,6 @@ class Feed:
             while len(self._verdicts) > VERDICTS_KEPT:
                 del self._verdicts[next(iter(self._verdicts))]
         return alerts
-
-    def _measure(self, alerts: Sequence[Alert]) -> None:
-        now_ms = self._clock.now_ms()
-        with self._lock:
-            for alert in alerts:
-                self._latencies.add(now_ms - alert.accepted_ms)
-                self._recent_latencies.append((now_ms, now_ms - alert.accepted_ms))
-
-    def _count(self) -> None:
-        now_ms = self._clock.now_ms()
-        if now_ms - self._counted_ms < _COUNT_EVERY_MS:
-            return
-        counts: dict[str, int] = {}
-        for at, end in self._log.ends(self._log.topics()).items():
-            counts[at.topic] = counts.get(at.topic, 0) + end
-        lag = {group: sum(self._log.lag(group).values()) for group in self._groups}
-        with self._lock:
-            self._counted_ms, self._counts, self._lag = now_ms, counts, lag
-            self._sample(now_ms)
-
-    def _sample(self, now_ms: int) -> None:
-        if self._sampled is None:
-            self._sampled = (now_ms, self._counts)
-            return
-        before_ms, before = self._sampled
-        if now_ms - before_ms < SAMPLE_EVERY_MS:
-            return
-        elapsed_s = (now_ms - before_ms) / 1000
-        latencies = [took for at, took in self._recent_latencies if at > now_ms - _LATENCY_SPAN_MS]
-        self._samples.append(
-            Sample(
-                time_ms=now_ms,
-                per_second={topic: (end - before.get(topic, 0)) / elapsed_s for topic, end in self._counts.items()},
-                p50_ms=nearest_rank(latencies, 0.5),
-                p99_ms=nearest_rank(latencies, 0.99),
-            )
-        )
-        self._sampled = (now_ms, self._counts)
 
     # What the pages ask
 
@@ -307,34 +242,6 @@ class Feed:
                 ),
             )
 
-    def samples(self) -> list[Sample]:
-        """The points of the charts, the oldest first."""
-        with self._lock:
-            return list(self._samples)
-
-    def lag(self) -> dict[str, int]:
-        """Records that each consumer group has still to read."""
-        with self._lock:
-            return dict(self._lag)
-
-    def pulse(self) -> dict[str, Any]:
-        """How the desk is doing, without any personal data.
-
-        `alerts` is how many alerts came since the desk started; `latency_ms` is over all of them, from the moment the
-        door accepted the event until the alert could be read here.
-        """
-        with self._lock:
-            return {
-                "alerts": self._latencies.count,
-                "latency_ms": {
-                    "p50": self._latencies.percentile_ms(0.5),
-                    "p99": self._latencies.percentile_ms(0.99),
-                    "max": self._latencies.max_ms if self._latencies.count else None,
-                },
-                "streams": dict(self._counts),
-                "lag": dict(self._lag),
-            }
-
     def _is_wanted(self, listed: Listed, wanted: Filter) -> bool:
         alert = listed.alert
         return (
@@ -347,7 +254,11 @@ class Feed:
 
 
 def _after(records: Sequence[Record]) -> Positions:
-    return {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+    return {_place(record): record.offset + 1 for record in records}
+
+
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
 
 
 def _searched(alert: Alert) -> str:

@@ -36,7 +36,7 @@ class Frame:
 
     @contextmanager
     def content(self, kind: str) -> Generator[None]:
-        with ui.element("main").classes(f"page {kind}"):
+        with ui.element("div").classes(f"page {kind}"):
             yield
 
     def _bar(self, title: str) -> None:

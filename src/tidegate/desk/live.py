@@ -11,8 +11,9 @@ from nicegui.events import GenericEventArguments
 
 from tidegate.desk import charts, text
 from tidegate.desk.alert_list import ROWS_SHOWN, AlertList, to_rows, verdict_word
-from tidegate.desk.feed import SAMPLE_EVERY_MS, Filter
+from tidegate.desk.feed import Filter
 from tidegate.desk.frame import Frame
+from tidegate.desk.meter import SAMPLE_EVERY_MS
 from tidegate.desk.session import Desk, Session
 from tidegate.desk.verdict import VerdictDialog
 from tidegate.governance.roles import may
@@ -66,7 +67,7 @@ class LivePage:
         ui.timer(SAMPLE_EVERY_MS / 1000, self._refresh_gauges)
 
     def _gauges(self) -> None:
-        samples = self._desk.feed.samples()
+        samples = self._desk.meter.samples()
         with ui.element("section").classes("gauges").props('aria-label="How the stream is doing"'):
             with ui.element("div").classes("counters"):
                 self._open = _counter("Open")
@@ -135,10 +136,10 @@ class LivePage:
         self._open.set_text(f"{counters.open:,}")
         self._declined.set_text(f"{counters.declined:,}")
         self._reviewed.set_text(f"{counters.reviewed_today:,}")
-        behind = max(self._desk.feed.lag().values(), default=0)
+        behind = max(self._desk.meter.lag().values(), default=0)
         self._lag.set_text(f"{behind:,}")
         self._lag.classes(add="behind") if behind >= _LAG_BEHIND else self._lag.classes(remove="behind")
-        samples = self._desk.feed.samples()
+        samples = self._desk.meter.samples()
         if not samples or samples[-1].time_ms == self._sampled_ms:
             return
         last = samples[-1]

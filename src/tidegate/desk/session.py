@@ -21,6 +21,7 @@ from nicegui.storage import Storage
 
 from tidegate.desk.door import Door
 from tidegate.desk.feed import Feed
+from tidegate.desk.meter import Meter
 from tidegate.errors import AccessError, OverloadError
 from tidegate.ports.audit import Audit, AuditEntry
 from tidegate.ports.clock import Clock
@@ -44,6 +45,7 @@ class Desk:
     """What the pages work with."""
 
     feed: Feed
+    meter: Meter
     hotstore: HotStore
     identity: Identity
     audit: Audit

@@ -17,7 +17,7 @@ def sign_in_page(wanted: str, refused: str) -> None:
     """`wanted` is where to go after, `refused` why the form is shown again ("" if it is shown first)."""
     ui.page_title("Sign in · Tidegate")
     ui.dark_mode(THEMES[chosen_theme()])
-    with ui.element("main").classes("sign-in"), ui.element("form").props('method="post" action="/sign-in"') as form:
+    with ui.element("div").classes("sign-in"), ui.element("form").props('method="post" action="/sign-in"') as form:
         form.classes("card")
         with ui.element("div").classes("brand"):
             ui.element("span").classes("brand-mark").props('aria-hidden="true"')

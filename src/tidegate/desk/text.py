@@ -30,11 +30,14 @@ def money(amount_minor: int | None, currency: str | None) -> str:
     """`123456, "EUR"` is "1,234.56 EUR". Without a currency the minor unit is taken to be a hundredth."""
     if amount_minor is None:
         return NONE
-    return f"{major(amount_minor, currency):,.{_decimals(currency)}f} {currency or ''}".rstrip()
+    decimals = _decimals(currency)
+    whole, fraction = divmod(amount_minor, 10**decimals)
+    point = f".{fraction:0{decimals}}" if decimals else ""
+    return f"{whole:,}{point} {currency or ''}".rstrip()
 
 
 def major(amount_minor: int, currency: str | None) -> float:
-    """The amount in the currency's major unit, for people and charts only: a float is no money."""
+    """The amount in the currency's major unit, for charts only: a float is no money."""
     return amount_minor / 10 ** _decimals(currency)
 
 

@@ -1,0 +1,75 @@
+"""One desk and one browser for all browser tests; a page of its own, with a clean session, for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from tests.browser.chromium import ARGUMENTS, find_chromium
+from tests.browser.running import Desk, sign_in
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    yield desk
+    desk.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no chromium on this machine: install Debian's package chromium to run the browser tests")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def context(desk: Desk, browser: Browser) -> BrowserContext:
+    """One for all tests, so that the browser need not fetch and compile the same scripts again and again."""
+    return browser.new_context(base_url=desk.url)
+
+
+@pytest.fixture
+def page(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page without a session, which fails its test if the console shows an error."""
+    context.clear_cookies()
+    page = context.new_page()
+    width, height = getattr(request, "param", (1440, 900))
+    page.set_viewport_size({"width": width, "height": height})
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def session(context: BrowserContext) -> list[Any]:
+    """The cookies of someone of the fraud team who has signed in."""
+    page = context.new_page()
+    sign_in(page)
+    expect(page.get_by_role("region", name="Alerts")).to_be_visible()
+    cookies = context.cookies()
+    page.close()
+    return cookies
+
+
+@pytest.fixture
+def live(session: list[Any], page: Page) -> Page:
+    """The live page, as someone of the fraud team sees it."""
+    page.context.add_cookies(session)
+    page.goto("/")
+    expect(page.get_by_role("region", name="Alerts")).to_be_visible()
+    return page

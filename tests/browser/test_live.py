@@ -1,0 +1,136 @@
+import re
+
+from playwright.sync_api import Page, expect
+from tests.browser.running import Desk, sign_in
+
+#: What the desk promises: an alert is on the screen within a second of the decision.
+WITHIN_MS = 1000
+
+
+def rows(page: Page):
+    return page.locator("a.alert-row")
+
+
+def test_an_alert_is_on_the_screen_within_a_second(desk: Desk, live: Page):
+    transaction = desk.stream.transaction(pan_bin="545454", pan_last4="0077", amount_minor=1_234_567)
+    desk.stream.decide(transaction, score=91, reasons=["Four small payments, then a large one", "New device"])
+    row = rows(live).first
+    expect(row).to_contain_text("545454 ···· 0077", timeout=WITHIN_MS)
+    for text in (
+        "decline",
+        "91",
+        "12,345.67 EUR",
+        "ABCDEFGH",
+        "ecommerce",
+        "Four small payments, then a large one",
+        "+1",
+    ):
+        expect(row).to_contain_text(text)
+
+
+def test_a_verdict_from_elsewhere_is_marked(desk: Desk, live: Page):
+    alert = desk.stream.decide(desk.stream.transaction(pan_last4="5151"))
+    row = rows(live).filter(has_text="5151")
+    expect(row).to_be_visible()
+    desk.stream.label(alert.event_id, is_fraud=False)
+    expect(row.locator(".verdict")).to_have_text("genuine", timeout=WITHIN_MS)
+
+
+def test_filters_narrow_the_list_and_are_kept(desk: Desk, page: Page):
+    sign_in(page)
+    desk.stream.decide(
+        desk.stream.transaction(pan_last4="6001"), outcome="review", score=44, detector="account_takeover"
+    )
+    desk.stream.decide(desk.stream.transaction(pan_last4="6002", merchant_id="shop-6002"), score=93)
+    expect(rows(page).filter(has_text="6002")).to_be_visible()
+    search = page.get_by_placeholder("Card, customer, merchant")
+    search.fill("SHOP-6002")
+    expect(rows(page)).to_have_count(1)
+    page.reload()
+    expect(rows(page)).to_have_count(1)
+    search.fill("")
+    page.get_by_role("combobox", name="Outcome").click()
+    page.get_by_role("option", name="Review").click()
+    expect(rows(page).filter(has_text="6002")).to_have_count(0)
+    expect(rows(page).first).to_contain_text("review")
+    page.get_by_role("combobox", name="Outcome").click()
+    page.get_by_role("option", name="All outcomes").click()
+    page.get_by_label("Score from").fill("90")
+    expect(rows(page).filter(has_text="6001")).to_have_count(0)
+    expect(rows(page).filter(has_text="6002")).to_be_visible()
+    page.get_by_label("Score from").fill("")
+    page.get_by_text("Open only").click()
+    alert = desk.stream.decide(desk.stream.transaction(pan_last4="6003"))
+    expect(rows(page).filter(has_text="6003")).to_be_visible()
+    desk.stream.label(alert.event_id, is_fraud=True)
+    page.reload()
+    expect(rows(page).filter(has_text="6002")).to_be_visible()
+    expect(rows(page).filter(has_text="6003")).to_have_count(0)
+
+
+def test_a_pause_holds_new_alerts_back_and_counts_them(desk: Desk, live: Page):
+    desk.stream.decide(desk.stream.transaction(pan_last4="7000"))
+    expect(rows(live).first).to_contain_text("7000")
+    live.keyboard.press("p")
+    expect(live.get_by_role("button", name="Go on")).to_be_visible()
+    for last4 in ("7001", "7002"):
+        desk.stream.decide(desk.stream.transaction(pan_last4=last4))
+    chip = live.get_by_role("button", name="2 new")
+    expect(chip).to_be_visible()
+    expect(rows(live).first).to_contain_text("7000")
+    chip.click()
+    expect(rows(live).first).to_contain_text("7002")
+    live.keyboard.press("p")
+    expect(live.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_the_list_stays_still_while_scrolled(desk: Desk, live: Page):
+    for _ in range(40):
+        desk.stream.decide(desk.stream.transaction())
+    expect(rows(live).nth(39)).to_be_attached()
+    live.get_by_role("region", name="Alerts").evaluate("element => element.scrollTo(0, 400)")
+    expect(live.locator(".new-chip")).to_have_count(0)
+    before = rows(live).first.inner_text()
+    live.wait_for_function("document.querySelector('.alerts').scrollTop === 400")
+    desk.stream.decide(desk.stream.transaction(pan_last4="8001"))
+    chip = live.get_by_role("button", name=re.compile("new"))
+    expect(chip).to_be_visible()
+    assert rows(live).first.inner_text() == before
+    chip.click()
+    expect(rows(live).first).to_contain_text("8001")
+    expect(rows(live).first).to_be_in_viewport()
+
+
+def test_the_keyboard_moves_and_opens(desk: Desk, live: Page):
+    for last4 in ("9001", "9002"):
+        desk.stream.decide(desk.stream.transaction(pan_last4=last4))
+    expect(rows(live).first).to_contain_text("9002")
+    live.keyboard.press("j")
+    live.keyboard.press("j")
+    expect(live.locator(".selected")).to_contain_text("9001")
+    live.keyboard.press("k")
+    expect(live.locator(".selected")).to_contain_text("9002")
+    live.keyboard.press("?")
+    expect(live.get_by_text("Open the alert")).to_be_visible()
+    live.keyboard.press("Escape")
+    expect(live.get_by_text("Open the alert")).to_be_hidden()
+    live.keyboard.press("Enter")
+    expect(live.locator(".case-head")).to_contain_text("9002")
+    live.keyboard.press("j")
+    expect(live.locator(".case-head")).to_contain_text("9001")
+
+
+def test_the_gauges_tell_what_is_going_on(desk: Desk, live: Page):
+    alert = desk.stream.decide(desk.stream.transaction())
+    desk.stream.label(alert.event_id, is_fraud=True, source="analyst")
+    expect(live.locator(".counter", has_text="Open").locator(".counter-figure")).not_to_have_text("0")
+    expect(live.locator(".counter", has_text="Reviewed today").locator(".counter-figure")).not_to_have_text("0")
+    expect(live.get_by_text(re.compile(r"transactions/s ·"))).to_be_visible()
+    expect(live.get_by_text(re.compile(r"p50 \d+ ms · p99 \d+ ms"))).to_be_visible()
+    expect(live.locator(".chart canvas")).to_have_count(2)
+
+
+def test_who_may_not_see_alerts_is_led_to_look_up(desk: Desk, page: Page):
+    sign_in(page, "dana")
+    expect(page).to_have_url(f"{desk.url}/decisions")
+    expect(page.get_by_role("link", name="Live", exact=True)).to_have_count(0)
