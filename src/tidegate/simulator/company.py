@@ -20,6 +20,9 @@ CUSTOMERS = 100_000
 #: Customers in memory: some minutes of a busy day. They are made from the seed again when they come back.
 CUSTOMERS_IN_MEMORY = 20_000
 
+#: Hours of the day at which a customer buys; each has hours of her own.
+ACTIVE_HOURS = 12
+
 SHOPS_PER_CITY = 20
 TERMINALS_PER_SHOP = 4
 ONLINE_SHOPS_PER_COUNTRY = 40
@@ -123,12 +126,6 @@ class Customer(NamedTuple):
     places: tuple[str, ...]
     """Positions of the phone: at home, at work."""
     usual_minor: int
-    first_hour: int
-    """Begin of the customer's usual hours (UTC)."""
-    active_hours: int
-
-    def active_at(self, hour: int) -> bool:
-        return (hour - self.first_hour) % 24 < self.active_hours
 
 
 class Fraudster(NamedTuple):
@@ -158,6 +155,10 @@ class Company:
         self.fraudsters = tuple(_fraudster(rng, seed, number) for number in range(FRAUDSTERS))
         self.customer = lru_cache(CUSTOMERS_IN_MEMORY)(self._customer)
         """The customer of a number from 0 to `customers` - 1."""
+
+    def is_up(self, number: int, hour: int) -> bool:
+        """Whether the customer of this number is usually about at this hour (UTC). Told without making her."""
+        return (hour - number) % 24 < ACTIVE_HOURS
 
     def shops_in(self, city: City) -> tuple[Shop, ...]:
         first = CITIES.index(city) * SHOPS_PER_CITY
@@ -197,8 +198,6 @@ class Company:
             ip=_home_ip(rng, number),
             places=(_place(rng, city), _place(rng, city)),
             usual_minor=min(12_000, max(400, round(rng.lognormvariate(7.8, 0.6)))),
-            first_hour=rng.randrange(24),
-            active_hours=rng.randrange(8, 17),
         )
 
 

@@ -65,10 +65,10 @@ class Stats:
     refused: Counter[str] = field(default_factory=_by_name)
     retried: Counter[str] = field(default_factory=_by_name)
     """Each time that an event is sent again because the door was away or overloaded."""
-    spoiled: Counter[str] = field(default_factory=_by_name)
-    """Spoiled on purpose, among those sent."""
-    again: Counter[str] = field(default_factory=_by_name)
-    """Sent a second time on purpose, among those sent."""
+    spoiled: int = 0
+    """Spoiled on purpose, of all that was sent."""
+    again: int = 0
+    """Sent a second time on purpose, of all that was sent."""
     frauds: Counter[str] = field(default_factory=_by_name)
     """Fraudulent transactions sent, by kind."""
     decisions: Counter[str] = field(default_factory=_by_name)
@@ -240,13 +240,9 @@ class _Sender:
     def _count_sent(self, events: list[Planned]) -> None:
         stats, stream = self._stats, events[0].stream
         stats.sent[stream] += len(events)
-        for event in events:
-            if event.spoiled:
-                stats.spoiled[stream] += 1
-            if event.again:
-                stats.again[stream] += 1
-            if event.fraud and not event.again:
-                stats.frauds[event.fraud] += 1
+        stats.spoiled += sum(event.spoiled for event in events)
+        stats.again += sum(event.again for event in events)
+        stats.frauds.update(event.fraud for event in events if event.fraud and not event.again)
 
     def _count_answer(self, request: _Request, status: int, content: bytes) -> None:
         stats, stream = self._stats, request.events[0].stream

@@ -111,10 +111,9 @@ class Story:
     def customer(self) -> Customer:
         """Somebody who is usually up at this hour."""
         hour = self._now_us // 3_600_000_000 % 24
-        while True:
-            customer = self.company.customer(self.rng.randrange(self.company.customers))
-            if customer.active_at(hour):
-                return customer
+        while not self.company.is_up(number := self.rng.randrange(self.company.customers), hour):
+            continue
+        return self.company.customer(number)
 
     def payer(self, customer: Customer) -> Payer:
         """The customer, with a device and at a place of her own."""
