@@ -11,6 +11,7 @@ from typing import Any
 from sqlglot import exp
 
 from tidegate.kernel import functions
+from tidegate.kernel.coercions import MismatchError, conditions, convert
 from tidegate.kernel.expressions import (
     BIGINT,
     BOOLEAN,
@@ -27,7 +28,6 @@ from tidegate.kernel.expressions import (
     SqlType,
     decimal,
 )
-from tidegate.kernel.functions import MismatchError
 from tidegate.kernel.sql import Source, spell
 from tidegate.kernel.times import DAY_US, UNITS_US
 
@@ -96,7 +96,8 @@ class Binder:
             self.source.fail(node, mismatch.found, mismatch.expected)
 
     def operator(self, node: exp.Expr) -> Expression:
-        if isinstance(node, _COMPARISONS) and any(isinstance(part, _COMPARISONS) for part in node.iter_expressions()):
+        parts: list[Any] = [node, *node.iter_expressions()]
+        if sum(isinstance(part, _COMPARISONS) for part in parts) > isinstance(parts[0], _COMPARISONS) > 0:
             self.source.fail(node, f"{spell(node)}: a comparison of a comparison", "parentheses around one of them")
         operands = [self.bind(node.args[name]) for name in ("this", "expression") if node.args.get(name)]
         bound = functions.OPERATORS[type(node).__name__](operands)
@@ -107,7 +108,7 @@ class Binder:
         bound = self.bind(node)
         if bound.type not in (BOOLEAN, NULL):
             self.source.fail(node, str(bound.type), "a BOOLEAN condition")
-        return functions.convert(bound, BOOLEAN)
+        return convert(bound, BOOLEAN)
 
     def column(self, node: exp.Expr) -> Expression:
         if not isinstance(node.this, exp.Identifier):
@@ -167,11 +168,11 @@ class Binder:
         value, other = self.bind(node.this), node.expression
         if isinstance(other, exp.Null):
             return Call("is_null", (value,), BOOLEAN)
-        if isinstance(other, exp.Boolean):
-            (value,) = functions.conditions((value,))
-            equal = Call("equal", (value, Literal(other.this, BOOLEAN)), BOOLEAN)
-            return Call("coalesce", (equal, Literal(value=False, type=BOOLEAN)), BOOLEAN)
-        self.source.fail(node, spell(node), "IS NULL, IS TRUE or IS FALSE")
+        if not isinstance(other, exp.Boolean):
+            self.source.fail(node, spell(node), "IS NULL, IS TRUE or IS FALSE")
+        (value,) = conditions((value,))
+        equal = Call("equal", (value, Literal(other.this, BOOLEAN)), BOOLEAN)
+        return Call("coalesce", (equal, Literal(value=False, type=BOOLEAN)), BOOLEAN)
 
     def in_(self, node: exp.Expr) -> Expression:
         if not node.expressions:
@@ -202,15 +203,14 @@ class Binder:
 
     def _type(self, node: exp.Expr) -> SqlType:
         parameters = [parameter.name for parameter in node.expressions]
-        if node.this == exp.DType.DECIMAL and all(parameter.isdigit() for parameter in parameters):
-            precision, scale = [*map(int, parameters), 0][:2] if parameters else (18, 3)
+        if node.this == exp.DType.DECIMAL and re.fullmatch(r"\d{1,2}(,\d{1,2})?", ",".join(parameters)):
+            precision, scale = [*map(int, parameters), 0][:2]
             if 0 <= scale <= precision <= MAX_PRECISION and precision:
                 return decimal(precision, scale)
-        elif node.this in _TYPES and not parameters:
-            return _TYPES[node.this]
-        self.source.fail(
-            node, f"the type {spell(node)}", "BOOLEAN, INTEGER, BIGINT, DOUBLE, DECIMAL(p,s), VARCHAR or TIMESTAMP"
-        )
+        if node.this not in _TYPES or parameters:
+            wanted = "BOOLEAN, INTEGER, BIGINT, DOUBLE, DECIMAL(p,s), VARCHAR or TIMESTAMP"
+            self.source.fail(node, f"the type {spell(node)}", wanted)
+        return _TYPES[node.this]
 
     def extract(self, node: exp.Expr) -> Expression:
         return functions.part_of(node.this.name, self.bind(node.expression))

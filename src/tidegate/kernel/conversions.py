@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.kernel.expressions import BOOLEAN, DOUBLE, HUGEINT, INTEGER_DIGITS, MAX_PRECISION, SqlType
+from tidegate.kernel.expressions import DOUBLE, HUGEINT, INTEGER_DIGITS, MAX_PRECISION, SqlType
 
 #: Integers up to here are doubles without loss.
 _EXACT_DOUBLE = 2**53
@@ -40,19 +40,19 @@ def _cast(to: pa.DataType, *, safe: bool = True) -> Callable[[Any], Any]:
     return lambda value: function.call([value], options)
 
 
-def _on_array(value: Any, convert: Callable[[pa.Array], npt.NDArray[np.float64]]) -> Any:
+def _on_array(value: Any, convert: Callable[[pa.Array[Any]], npt.NDArray[np.float64]]) -> Any:
     array = pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
     doubles = pa.array(convert(array), mask=array.is_null().to_numpy(zero_copy_only=False))
     return doubles[0] if isinstance(value, pa.Scalar) else doubles
 
 
-def _huge_to_double(array: pa.Array) -> npt.NDArray[np.float64]:
+def _huge_to_double(array: pa.Array[Any]) -> npt.NDArray[np.float64]:
     """DuckDB converts a negative HUGEINT by way of its complement, which rounds otherwise than the number itself."""
     values = array.fill_null(0).to_numpy(zero_copy_only=False)
     return np.where(values < 0, -((~values).astype(np.uint64).astype(np.float64)) - 1.0, values.astype(np.float64))
 
 
-def _decimal_to_double(array: pa.Array) -> npt.NDArray[np.float64]:
+def _decimal_to_double(array: pa.Array[Any]) -> npt.NDArray[np.float64]:
     """DuckDB divides the unscaled value by the power of ten, whole and fraction apart if it is no double itself."""
     type_: Any = array.type
     power = 10.0**type_.scale
@@ -66,9 +66,10 @@ def _decimal_to_double(array: pa.Array) -> npt.NDArray[np.float64]:
     return doubles
 
 
-def unscaled(array: pa.Array) -> list[int]:
+def unscaled(array: pa.Array[Any]) -> list[int]:
     """The unscaled integers of a decimal128 array; 0 for NULL."""
-    words = np.frombuffer(array.buffers()[1] or b"", np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
+    content: Any = array.buffers()[1] or b""
+    words = np.frombuffer(content, np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
     low, high = words[0::2].view(np.uint64).tolist(), words[1::2].tolist()
     null = array.is_null().to_pylist()
     return [0 if n else (h << 64) | w for w, h, n in zip(low, high, null, strict=True)]

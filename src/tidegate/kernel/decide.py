@@ -32,7 +32,7 @@ class Decisions:
     """A boolean column a rule that runs."""
     late: npt.NDArray[np.bool_]
     score: npt.NDArray[np.int64]
-    outcome: pa.Array
+    outcome: pa.Array[Any]
 
     def table(self) -> pa.Table:
         """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
@@ -47,14 +47,15 @@ class Decisions:
         }
         return pa.table(names)
 
-    def _fired(self) -> pa.Array:
+    def _fired(self) -> pa.Array[Any]:
         """list<string>[m]: the names of the rules that fired, in the order of rules.yaml."""
         names = pa.array(self.rules.schema.names, pa.string())
         if not len(names):
             return pa.array([[]] * len(self.index), pa.list_(pa.string()))
         fired = np.stack([column.to_numpy(zero_copy_only=False) for column in self.rules.columns], axis=1)
-        offsets = np.concatenate([[0], np.cumsum(fired.sum(axis=1))]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(fired)[1])))
+        offsets: Any = pa.array(np.concatenate([[0], np.cumsum(fired.sum(axis=1))]), pa.int32())
+        which: Any = pa.array(np.nonzero(fired)[1])
+        return pa.ListArray.from_arrays(offsets, names.take(which))
 
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""
@@ -96,7 +97,7 @@ class Decisions:
             yield msgspec.structs.replace(decision, hash=decision_hash(decision))
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array[Any]) -> list[Any]:
     """A column as a decision holds it: times are integers of microseconds."""
     return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
 
@@ -136,7 +137,8 @@ class Kernel:
         answers = self._windows.apply(self._arrivals(events, labels, at, label_at))
         kept = np.nonzero(~answers.duplicate[at])[0]
         if len(kept) < rows:
-            events, at = events.take(pa.array(kept)), at[kept]
+            rows_kept: Any = pa.array(kept)
+            events, at = events.take(rows_kept), at[kept]
         return self._decisions(events, kept, answers, at)
 
     def _arrivals(
@@ -218,8 +220,9 @@ class Kernel:
         self._windows.restore(arrays)
 
 
-def _batch(columns: list[pa.Array], names: list[str], rows: int) -> pa.RecordBatch:
+def _batch(columns: list[pa.Array[Any]], names: list[str], rows: int) -> pa.RecordBatch:
     """A record batch that may have rows and no columns."""
     if columns:
         return pa.RecordBatch.from_arrays(columns, names)
-    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    nothing: Any = pa.array([{}] * rows, pa.struct([]))
+    return pa.RecordBatch.from_struct_array(nothing)

@@ -48,9 +48,7 @@ def compile_detector(name: str, texts: dict[str, str]) -> Detector:
         if file not in texts:
             raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
     policy = compile_policy(POLICY, texts[POLICY])
-    features = compile_features(
-        FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us
-    )
+    features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
     rules = compile_rules(RULES, texts[RULES], features)
     return Detector(name, _version(texts), features, rules, policy)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def checked(kernel: Kernel, arguments: Sequence[Datum]) -> Datum:
     except pa.ArrowInvalid:
         rows = max((len(argument) for argument in arguments if isinstance(argument, pa.Array)), default=1)
     if rows == 1:
-        return pa.scalar(None) if all(isinstance(a, pa.Scalar) for a in arguments) else pa.nulls(1)
+        null: Any = pa.nulls(1)
+        return null[0] if all(isinstance(argument, pa.Scalar) for argument in arguments) else null
     half = rows // 2
     parts = [
         checked(kernel, [a.slice(start, length) if isinstance(a, pa.Array) else a for a in arguments])
@@ -46,12 +48,18 @@ def checked(kernel: Kernel, arguments: Sequence[Datum]) -> Datum:
     return pa.concat_arrays([part.cast(type_) for part in parts])
 
 
+def _spread(value: Datum, rows: int) -> pa.Array[Any]:
+    """The value as an array: a scalar stands in every row."""
+    scalar: Any = value
+    return pa.repeat(scalar, rows) if isinstance(value, pa.Scalar) else value
+
+
 def _by_numpy(function: Callable[..., npt.NDArray[Any]]) -> Kernel:
     """A kernel out of a function of whole numpy arrays. NULL in any argument gives NULL."""
 
     def kernel(arguments: Sequence[Datum]) -> Datum:
         rows = max((len(argument) for argument in arguments if isinstance(argument, pa.Array)), default=0)
-        arrays = [pa.repeat(a, rows or 1) if isinstance(a, pa.Scalar) else a for a in arguments]
+        arrays = [_spread(argument, rows or 1) for argument in arguments]
         null = np.logical_or.reduce([array.is_null().to_numpy(zero_copy_only=False) for array in arrays])
         with np.errstate(all="ignore"):
             values = function(*(array.fill_null(0).to_numpy(zero_copy_only=False) for array in arrays))
@@ -68,36 +76,31 @@ _whole_divide, _divide = _arrow("divide_checked"), _arrow("divide")
 _any = _arrow("any")
 
 
-def _nan_compare(name: str) -> Kernel:
-    """A comparison in which NaN is equal to itself and greater than all else."""
-    plain = _arrow(name)
+#: What NaN makes of a comparison's plain result, where NaN is equal to itself and greater than all else.
+_WITH_NAN: dict[str, Callable[[Datum, Datum, Datum], Datum]] = {
+    "equal": lambda plain, left, right: _or([plain, _and([left, right])]),
+    "not_equal": lambda plain, left, right: _and([plain, _not([_and([left, right])])]),
+    "greater": lambda plain, left, right: _or([plain, _and([left, _not([right])])]),
+    "less": lambda plain, left, right: _or([plain, _and([right, _not([left])])]),
+    "greater_equal": lambda plain, left, _: _or([plain, left]),
+    "less_equal": lambda plain, _, right: _or([plain, right]),
+}
+
+
+def _compare_doubles(name: str) -> Kernel:
+    compare, with_nan = _arrow(name), _WITH_NAN[name]
 
     def kernel(arguments: Sequence[Datum]) -> Datum:
-        left, right = arguments
-        nans = [_is_nan([left]), _is_nan([right])]
-        result = plain(arguments)
-        if not any((_any([nan]) if isinstance(nan, pa.Array) else nan).as_py() for nan in nans):
-            return result
-        left_nan, right_nan = nans
-        match name:
-            case "equal":
-                return _or([result, _and([left_nan, right_nan])])
-            case "not_equal":
-                return _and([result, _not([_and([left_nan, right_nan])])])
-            case "greater":
-                return _or([result, _and([left_nan, _not([right_nan])])])
-            case "less":
-                return _or([result, _and([right_nan, _not([left_nan])])])
-            case "greater_equal":
-                return _or([result, left_nan])
-            case _:
-                return _or([result, right_nan])
+        plain, nans = compare(arguments), [_is_nan([argument]) for argument in arguments]
+        if any((_any([nan]) if isinstance(nan, pa.Array) else nan).as_py() for nan in nans):
+            return with_nan(plain, *nans)
+        return plain
 
     return kernel
 
 
 def _compare(call: Call) -> Kernel:
-    return _nan_compare(call.function) if call.arguments[0].type == DOUBLE else _arrow(call.function)
+    return _compare_doubles(call.function) if call.arguments[0].type == DOUBLE else _arrow(call.function)
 
 
 def _arithmetic(call: Call) -> Kernel:
@@ -206,8 +209,7 @@ def _starts_with(_: Call) -> Kernel:
         text, start = arguments
         if isinstance(start, pa.Scalar):
             return pc.starts_with(text, start.as_py()) if start.is_valid else _equal([text, start])
-        texts = text if isinstance(text, pa.Array) else pa.repeat(text, len(start))
-        pairs = zip(texts.to_pylist(), start.to_pylist(), strict=True)
+        pairs = zip(_spread(text, len(start)).to_pylist(), start.to_pylist(), strict=True)
         return pa.array([None if t is None or s is None else t.startswith(s) for t, s in pairs], pa.bool_())
 
     return kernel
@@ -223,10 +225,14 @@ def _part(call: Call) -> Kernel:
     return _arrow(names.get(str(part), str(part)))
 
 
+def _boundaries(unit_us: int, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return end // unit_us - start // unit_us
+
+
 def _difference(call: Call) -> Kernel:
     (unit,) = call.options
     if call.function == "boundaries":
-        return _by_numpy(lambda start, end: end // unit - start // unit)
+        return _by_numpy(partial(_boundaries, int(unit)))
     unit_us = pa.scalar(int(unit))
     return lambda arguments: checked(
         lambda values: _whole_divide([_subtract([values[1], values[0]]), unit_us]), arguments
@@ -332,7 +338,7 @@ class Program:
                     self._steps.append((slot, kernel, arguments, node.type.arrow))
         return slot
 
-    def run(self, batch: pa.RecordBatch, answers: Sequence[pa.Array] = ()) -> list[pa.Array]:
+    def run(self, batch: pa.RecordBatch, answers: Sequence[pa.Array[Any]] = ()) -> list[pa.Array[Any]]:
         """One array of the batch's length for each output. `answers` are those of the window plan's aggregates."""
         values = list(self._values)
         for slot, name in self._columns:
@@ -342,7 +348,4 @@ class Program:
         for slot, kernel, arguments, type_ in self._steps:
             result = kernel([values[argument] for argument in arguments])
             values[slot] = result if result.type == type_ else result.cast(type_)
-        return [
-            pa.repeat(values[slot], batch.num_rows) if isinstance(values[slot], pa.Scalar) else values[slot]
-            for slot in self._outputs
-        ]
+        return [_spread(values[slot], batch.num_rows) for slot in self._outputs]

@@ -56,7 +56,7 @@ _ARROW = {
     "NULL": pa.null(),
 }
 
-_FROM_ARROW = {
+_FROM_ARROW: dict[pa.DataType, SqlType] = {
     pa.bool_(): BOOLEAN,
     pa.int64(): BIGINT,
     pa.float64(): DOUBLE,

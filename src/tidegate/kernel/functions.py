@@ -10,11 +10,22 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import reduce
 
+from tidegate.kernel.coercions import (
+    Arguments,
+    MismatchError,
+    as_decimal,
+    conditions,
+    convert,
+    describe,
+    doubles,
+    is_number,
+    require_numbers,
+    unify,
+)
 from tidegate.kernel.expressions import (
     BIGINT,
     BOOLEAN,
     DOUBLE,
-    HUGEINT,
     INTEGER,
     INTEGER_DIGITS,
     INTERVAL,
@@ -28,97 +39,7 @@ from tidegate.kernel.expressions import (
     SqlType,
     decimal,
 )
-from tidegate.kernel.times import PARTS, UNITS_US, parse_timestamp
-
-
-class MismatchError(Exception):
-    """Arguments that a function does not take; the binder knows where in the text they stand."""
-
-    def __init__(self, found: str, expected: str) -> None:
-        self.found, self.expected = found, expected
-        super().__init__(found)
-
-
-Arguments = Sequence[Expression]
-
-
-def is_number(type_: SqlType) -> bool:
-    return type_ in INTEGER_DIGITS or type_ == DOUBLE or type_.name == "DECIMAL"
-
-
-def describe(arguments: Arguments) -> str:
-    return ", ".join(str(argument.type) for argument in arguments) or "nothing"
-
-
-def convert(expression: Expression, to: SqlType) -> Expression:
-    """An implicit conversion. A text literal becomes a TIMESTAMP where one is wanted, as in DuckDB."""
-    if expression.type == to:
-        return expression
-    if isinstance(expression, Literal):
-        if expression.value is None:
-            return Literal(None, to)
-        if to == TIMESTAMP and isinstance(expression.value, str):
-            time = parse_timestamp(expression.value)
-            if time is None:
-                raise MismatchError(f"the text {expression.value!r}", "a time as 'YYYY-MM-DD HH:MM:SS'")
-            return Literal(time, TIMESTAMP)
-    return Call("cast", (expression,), to)
-
-
-def _as_decimal(type_: SqlType) -> SqlType:
-    return decimal(INTEGER_DIGITS[type_], 0) if type_ in INTEGER_DIGITS else type_
-
-
-def _wider(left: SqlType, right: SqlType) -> SqlType | None:
-    """The type that both convert to, or None."""
-    if left == right or right == NULL:
-        return left
-    if left == NULL:
-        return right
-    if not (is_number(left) and is_number(right)):
-        return None
-    if DOUBLE in (left, right):
-        return DOUBLE
-    if left in INTEGER_DIGITS and right in INTEGER_DIGITS:
-        return max(left, right, key=list(INTEGER_DIGITS).index)
-    left, right = _as_decimal(left), _as_decimal(right)
-    scale = max(left.scale, right.scale)
-    digits = max(left.precision - left.scale, right.precision - right.scale)
-    return decimal(min(MAX_PRECISION, digits + scale), scale)
-
-
-def unify(arguments: Arguments) -> tuple[Expression, ...]:
-    """The arguments, converted to their common type."""
-    type_: SqlType | None = NULL
-    texts = any(isinstance(argument, Literal) and argument.type == VARCHAR for argument in arguments)
-    if texts and any(argument.type == TIMESTAMP for argument in arguments):
-        type_ = TIMESTAMP
-    else:
-        for argument in arguments:
-            type_ = _wider(type_, argument.type) if type_ is not None else None
-    if type_ is None:
-        raise MismatchError(describe(arguments), "values of one type (write CAST(... AS ...) to say which)")
-    if type_ == NULL:
-        type_ = INTEGER
-    return tuple(convert(argument, type_) for argument in arguments)
-
-
-def _numbers(arguments: Arguments, what: str) -> None:
-    if not all(is_number(argument.type) or argument.type == NULL for argument in arguments):
-        raise MismatchError(describe(arguments), f"numbers for {what}")
-
-
-def _doubles(arguments: Arguments, what: str) -> tuple[Expression, ...]:
-    _numbers(arguments, what)
-    return tuple(convert(argument, DOUBLE) for argument in arguments)
-
-
-def conditions(arguments: Arguments) -> tuple[Expression, ...]:
-    """The arguments, which must be BOOLEAN."""
-    for argument in arguments:
-        if argument.type not in (BOOLEAN, NULL):
-            raise MismatchError(str(argument.type), "a BOOLEAN")
-    return tuple(convert(argument, BOOLEAN) for argument in arguments)
+from tidegate.kernel.times import PARTS, UNITS_US
 
 
 def _micros(expression: Expression) -> Expression:
@@ -141,11 +62,11 @@ def _arithmetic(function: str) -> Callable[[Arguments], Expression]:
     def build(arguments: Arguments) -> Expression:
         if function != "multiply" and (time := _time_arithmetic(function, arguments)):
             return time
-        _numbers(arguments, "arithmetic")
+        require_numbers(arguments, "arithmetic")
         left, right = unify(arguments)
         if left.type.name != "DECIMAL":
             return Call(function, (left, right), left.type)
-        types = [_as_decimal(argument.type) if argument.type != NULL else left.type for argument in arguments]
+        types = [as_decimal(argument.type) if argument.type != NULL else left.type for argument in arguments]
         left, right = (convert(argument, type_) for argument, type_ in zip(arguments, types, strict=True))
         if function == "multiply":
             precision, scale = left.type.precision + right.type.precision, left.type.scale + right.type.scale
@@ -163,14 +84,14 @@ def _arithmetic(function: str) -> Callable[[Arguments], Expression]:
 
 
 def _divide(arguments: Arguments) -> Expression:
-    return Call("divide", _doubles(arguments, "a division"), DOUBLE)
+    return Call("divide", doubles(arguments, "a division"), DOUBLE)
 
 
 def _whole(function: str) -> Callable[[Arguments], Expression]:
     """`//` and `%`: on integers, or on doubles."""
 
     def build(arguments: Arguments) -> Expression:
-        _numbers(arguments, "a division")
+        require_numbers(arguments, "a division")
         left, right = unify(arguments)
         if left.type.name == "DECIMAL":
             raise MismatchError(describe(arguments), "integers or DOUBLE (write CAST(... AS DOUBLE))")
@@ -184,7 +105,7 @@ def _negate(arguments: Arguments) -> Expression:
     if isinstance(value, Literal) and isinstance(value.value, int | float | Decimal) and is_number(value.type):
         return Literal(-value.value, value.type)
     if value.type != INTERVAL:
-        _numbers(arguments, "a minus sign")
+        require_numbers(arguments, "a minus sign")
     return Call("negate", (value,), value.type)
 
 
@@ -220,7 +141,7 @@ def case(whens: Sequence[tuple[Expression, Expression]], otherwise: Expression) 
 
 
 def one_of(arguments: Arguments) -> Expression:
-    """value IN (candidates)."""
+    """IN: a value and its candidates."""
     value, *candidates = unify(arguments)
     if value.type != DOUBLE and all(isinstance(candidate, Literal) for candidate in candidates):
         return Call("in", (value, *candidates), BOOLEAN)
@@ -255,13 +176,13 @@ def _extreme(function: str) -> Callable[[Arguments], Expression]:
 
 
 def _abs(arguments: Arguments) -> Expression:
-    _numbers(arguments, "ABS")
+    require_numbers(arguments, "ABS")
     return Call("abs", (arguments[0],), arguments[0].type)
 
 
 def _round(arguments: Arguments) -> Expression:
     value, *digits = arguments
-    _numbers((value,), "ROUND")
+    require_numbers((value,), "ROUND")
     places = 0
     if digits:
         if not isinstance(digits[0], Literal) or digits[0].type != INTEGER:
@@ -275,11 +196,11 @@ def _round(arguments: Arguments) -> Expression:
 
 
 def _of_doubles(function: str) -> Callable[[Arguments], Expression]:
-    return lambda arguments: Call(function, _doubles(arguments, function.upper()), DOUBLE)
+    return lambda arguments: Call(function, doubles(arguments, function.upper()), DOUBLE)
 
 
 def _scaled(factor: float) -> Callable[[Arguments], Expression]:
-    return lambda arguments: Call("multiply", (*_doubles(arguments, "an angle"), Literal(factor, DOUBLE)), DOUBLE)
+    return lambda arguments: Call("multiply", (*doubles(arguments, "an angle"), Literal(factor, DOUBLE)), DOUBLE)
 
 
 def _texts(arguments: Arguments, what: str) -> tuple[Expression, ...]:
@@ -378,6 +299,10 @@ def cast(value: Expression, to: SqlType) -> Expression:
     return convert(value, to)
 
 
+def _of_part(part: str) -> Callable[[Arguments], Expression]:
+    return lambda arguments: part_of(part, arguments[0])
+
+
 #: Operators and functions by name: how many arguments each takes, at least and at most, and what it becomes.
 _MANY = 64
 _PI = 3.141592653589793
@@ -444,14 +369,5 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[[Arguments], Expression]]] = {
     "datediff": (3, 3, _difference("boundaries")),
     "date_sub": (3, 3, _difference("elapsed")),
     "datesub": (3, 3, _difference("elapsed")),
+    **{part: (1, 1, _of_part(part)) for part in ("epoch", *PARTS) if part not in ("dow", "doy")},
 }
-
-
-def _of_part(part: str) -> Callable[[Arguments], Expression]:
-    return lambda arguments: part_of(part, arguments[0])
-
-
-FUNCTIONS |= {part: (1, 1, _of_part(part)) for part in ("epoch", *PARTS) if part not in ("dow", "doy")}
-
-#: What a sum is typed as, by the type that is summed.
-SUMS: dict[SqlType, SqlType] = {BOOLEAN: HUGEINT, INTEGER: HUGEINT, BIGINT: HUGEINT}

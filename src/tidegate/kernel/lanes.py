@@ -14,16 +14,16 @@ from tidegate.kernel.expressions import SqlType
 from tidegate.kernel.hashing import from_ordered_bits, hash_column, ordered_bits
 
 
-def raw(column: pa.Array) -> npt.NDArray[Any]:
+def raw(column: pa.Array[Any]) -> npt.NDArray[Any]:
     """The values of a column of 64-bit numbers or times as they lie in memory: what stands for NULL means nothing."""
-    values = column.buffers()[1]
+    values: Any = column.buffers()[1]
     dtype = np.float64 if pa.types.is_floating(column.type) else np.int64
     if values is None:
         return np.zeros(len(column), dtype)
     return np.frombuffer(values, dtype)[column.offset : column.offset + len(column)]
 
 
-def _encode(values: pa.Array) -> npt.NDArray[np.int64]:
+def _encode(values: pa.Array[Any]) -> npt.NDArray[np.int64]:
     """int64[n]: the lane of a column. What stands for NULL means nothing."""
     type_: Any = values.type
     if pa.types.is_string(type_):
@@ -36,7 +36,7 @@ def _encode(values: pa.Array) -> npt.NDArray[np.int64]:
     return raw(values if type_ in (pa.int64(), pa.timestamp("us")) else values.cast(pa.int64()))
 
 
-def encode(columns: Sequence[pa.Array], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+def encode(columns: Sequence[pa.Array[Any]], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """int64[l, n] and uint64[n]: all lanes, and their valid bits. What is not valid is 0."""
     lanes = np.zeros((len(columns), rows), np.int64)
     valid = np.zeros(rows, np.uint64)
@@ -53,7 +53,7 @@ def encode(columns: Sequence[pa.Array], rows: int) -> tuple[npt.NDArray[np.int64
     return lanes, valid
 
 
-def decode(values: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_], type_: SqlType) -> pa.Array:
+def decode(values: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_], type_: SqlType) -> pa.Array[Any]:
     """One aggregate's answers as a column."""
     mask = None if valid.all() else ~valid
     if type_.name == "DOUBLE":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Policy:
         """int64[n]: the sums of points, within 0 and the cap."""
         return np.minimum(np.maximum(points, 0), self.cap)
 
-    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array:
+    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array[Any]:
         """string[n]: approve, review or decline."""
         steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
         return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())

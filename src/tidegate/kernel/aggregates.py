@@ -1,0 +1,283 @@
+"""Aggregates over windows: from SUM(x) FILTER (WHERE c) OVER w to a plan's entities, windows, lanes and aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlglot import exp
+
+from tidegate.kernel import functions
+from tidegate.kernel.bind import AGGREGATES, Binder, interval_us, near
+from tidegate.kernel.coercions import convert
+from tidegate.kernel.expressions import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    HUGEINT,
+    INTEGER_DIGITS,
+    MAX_PRECISION,
+    NULL,
+    TIMESTAMP,
+    VARCHAR,
+    AggregateRef,
+    Call,
+    Column,
+    Expression,
+    Literal,
+    SqlType,
+    columns_of,
+    decimal,
+    substitute,
+    walk,
+)
+from tidegate.kernel.plan import (
+    CURRENT_ROW,
+    MAX_LANES,
+    Aggregate,
+    AggregateFunction,
+    Entity,
+    LabelLane,
+    Window,
+    WindowPlan,
+)
+from tidegate.kernel.sql import Source, spell
+
+#: The column that label events fill, and the stream that has it.
+LABEL = "is_fraud"
+LABELLED_STREAM = "transactions"
+
+#: Widest decimal that fits a lane of 64 bits.
+_LANE_DIGITS = 18
+
+_TRUE = Literal(value=True, type=BOOLEAN)
+
+_FRAME = "RANGE BETWEEN INTERVAL n unit PRECEDING AND (CURRENT ROW | INTERVAL n unit PRECEDING)"
+
+_Item = TypeVar("_Item")
+
+
+@dataclass
+class Aggregates:
+    """Gathers what the windowed calls of one text need of the window engine, each thing once. `columns` are those of
+    the stream, `label` that of the label if the stream has one; `table` is the name of the stream in the text.
+    """
+
+    source: Source
+    table: str
+    columns: Mapping[str, Expression]
+    label: Mapping[str, Expression]
+    lanes: list[Expression] = field(default_factory=list[Expression])
+    types: list[SqlType] = field(default_factory=list[SqlType])
+    """What each aggregate gives."""
+    _entities: list[Entity] = field(default_factory=list[Entity])
+    _windows: list[Window] = field(default_factory=list[Window])
+    _named: dict[str, int] = field(default_factory=dict[str, int])
+    _shared_lanes: dict[Expression, int] = field(default_factory=dict[Expression, int])
+    _label_lanes: dict[Expression, LabelLane] = field(default_factory=dict[Expression, LabelLane])
+    _aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
+
+    def plan(self, *, lateness_us: int, dedupe_us: int) -> WindowPlan:
+        return WindowPlan(
+            entities=tuple(self._entities),
+            windows=tuple(self._windows),
+            lane_count=len(self.lanes),
+            label_lanes=tuple(self._label_lanes.values()),
+            aggregates=tuple(self._aggregates),
+            lateness_us=lateness_us,
+            dedupe_us=dedupe_us,
+        )
+
+    def name_window(self, node: exp.Expr) -> None:
+        """Take up one window of the WINDOW clause.
+
+        Raises:
+            DetectorError: its name is there already, or it is no window of the dialect.
+        """
+        name = node.name.lower()
+        if name in self._named:
+            self.source.fail(node, f"a second window {name!r}", "another name")
+        self._named[name] = self._window(node)
+
+    def bind(self, node: exp.Expr, names: Mapping[str, Expression]) -> Expression:
+        """Bind a call with OVER; its argument and FILTER may read `names` and the label.
+
+        Raises:
+            DetectorError: it is no aggregate over a window of the dialect.
+        """
+        call, condition = node.this, None
+        if isinstance(call, exp.Filter):
+            call, condition = call.this, call.expression.this
+        name = call.name.lower() if isinstance(call, exp.Anonymous) else type(call).__name__.lower()
+        if name not in AGGREGATES:
+            self.source.fail(node, f"{spell(call)} over a window", f"one of {', '.join(AGGREGATES)} over a window")
+        if len(call.expressions) != 1:
+            self.source.fail(node, f"{name.upper()} of {len(call.expressions)} arguments", "one argument")
+        binder = Binder(self.source, {**names, **self.label}, tables=(self.table,))
+        where = None if condition is None else self._bind_row(binder, condition, condition=True)
+        argument: exp.Expr = call.expressions[0]
+        if isinstance(argument, exp.Star):
+            if name != "count" or any(argument.args.values()):
+                self.source.fail(node, f"{name.upper()}({spell(argument)})", "COUNT(*), or an expression in place of *")
+            lane = -1 if where is None else self._lane(node, _TRUE, where)
+            return self._aggregate("count", self._over(node), lane, BIGINT)
+        if isinstance(argument, exp.Distinct):
+            if name != "count" or len(argument.expressions) != 1 or argument.args.get("on"):
+                self.source.fail(
+                    node, f"{name.upper()}({spell(argument)})", "DISTINCT in COUNT alone, of one expression"
+                )
+            name, argument = "count_distinct", argument.expressions[0]
+        value = self._bind_row(binder, argument)
+        return self._answer(node, name, value, where)
+
+    def _bind_row(self, binder: Binder, node: exp.Expr, *, condition: bool = False) -> Expression:
+        """An expression over the row alone."""
+        value = binder.condition(node) if condition else binder.bind(node)
+        if any(isinstance(part, AggregateRef) for part in walk(value)):
+            self.source.fail(node, "an aggregate within an aggregate", "an expression over columns")
+        return convert(value, BIGINT) if value.type == NULL else value
+
+    def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
+        """The aggregate `name` of a row's value."""
+        window, is_text = self._over(node), value.type == VARCHAR
+        match name:
+            case "count":
+                if is_text:  # whether there is one is cheaper to know than what it is
+                    is_null = Call("is_null", (value,), BOOLEAN)
+                    value = functions.if_else((is_null, Literal(None, BOOLEAN), _TRUE))
+                return self._aggregate("count", window, self._lane(node, value, where), BIGINT)
+            case "count_distinct":
+                return self._aggregate("count_distinct", window, self._lane(node, value, where), BIGINT)
+            case "min" | "max":
+                ordered = (BOOLEAN, DOUBLE, TIMESTAMP, *INTEGER_DIGITS)
+                if value.type not in ordered and not _fits_lane(value.type):
+                    self.source.fail(node, f"{name.upper()} of {value.type}", "a number, BOOLEAN or TIMESTAMP")
+                return self._aggregate(name, window, self._lane(node, value, where), value.type)
+            case _:
+                type_ = self._sum_type(node, name, value.type)
+                lane = self._lane(node, value, where)
+                total = self._aggregate("sum", window, lane, type_)
+                if name == "sum":
+                    return total
+                return functions.OPERATORS["Div"]((total, self._aggregate("count", window, lane, BIGINT)))
+
+    def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
+        exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or _fits_lane(type_)))
+        if not exact:
+            wanted = (
+                "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
+                if type_ == DOUBLE
+                else "an integer; of a BOOLEAN or a DECIMAL of up to 18 digits, SUM(...) / COUNT(...)"
+            )
+            self.source.fail(node, f"{name.upper()} of {type_}", wanted)
+        return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
+
+    def _aggregate(self, function: AggregateFunction, window: int, lane: int, type_: SqlType) -> Expression:
+        index = _index(self._aggregates, Aggregate(function, window, lane))
+        if index == len(self.types):
+            self.types.append(type_)
+        return AggregateRef(index, type_)
+
+    def _lane(self, node: exp.Expr, value: Expression, where: Expression | None) -> int:
+        """The lane of the rows' values, NULL where FILTER does not hold: three lanes if it reads the label."""
+        kept = value if where is None else functions.if_else((where, value, Literal(None, value.type)))
+        if LABEL not in columns_of(kept):
+            lane = self._shared_lane(kept)
+        elif kept in self._label_lanes:
+            lane = self._label_lanes[kept].lane
+        else:
+            unknown, fraud, genuine = (
+                substitute(kept, LABEL, Literal(label, BOOLEAN)) for label in (None, True, False)
+            )
+            # A label overwrites the lane, so that no other value may share it; the two it chooses from are only read.
+            lane = len(self.lanes)
+            self.lanes.append(unknown)
+            self._label_lanes[kept] = LabelLane(lane, self._shared_lane(fraud), self._shared_lane(genuine))
+        if len(self.lanes) > MAX_LANES:
+            self.source.fail(node, f"more than {MAX_LANES} different values in windows", "fewer arguments and FILTERs")
+        return lane
+
+    def _shared_lane(self, expression: Expression) -> int:
+        if expression not in self._shared_lanes:
+            self._shared_lanes[expression] = len(self.lanes)
+            self.lanes.append(expression)
+        return self._shared_lanes[expression]
+
+    def _over(self, node: exp.Expr) -> int:
+        """The window after OVER: one of the WINDOW clause, or one written out."""
+        name = node.args.get("alias")
+        if name is None:
+            return self._window(node)
+        if node.args.get("spec") or node.args.get("order") or node.args.get("partition_by"):
+            self.source.fail(node, "a window that changes another", "a window by its name, or written out in full")
+        if name.name.lower() not in self._named:
+            wanted = near(name.name, self._named) if self._named else "OVER (PARTITION BY ...)"
+            self.source.fail(name, f"the unknown window {name.name!r}", wanted)
+        return self._named[name.name.lower()]
+
+    def _window(self, node: exp.Expr) -> int:
+        """PARTITION BY columns ORDER BY event_time RANGE BETWEEN ... PRECEDING AND ..."""
+        parts: list[exp.Expr] = node.args.get("partition_by") or []
+        if not parts:
+            self.source.fail(
+                node, "a window without PARTITION BY", "PARTITION BY the columns that rows are gathered by"
+            )
+        binder = Binder(self.source, self.columns, tables=(self.table,))
+        columns: dict[str, None] = {}
+        for part in parts:
+            column = binder.bind(part) if isinstance(part, exp.Column) else None
+            if not isinstance(column, Column):
+                self.source.fail(part, spell(part), "a column to partition by")
+            if column.type == DOUBLE:
+                self.source.fail(part, f"the DOUBLE {column.name!r}", "a column of another type to partition by")
+            columns[column.name] = None
+        self._order(node)
+        return _index(self._windows, Window(_index(self._entities, Entity(tuple(columns))), *self._frame(node)))
+
+    def _order(self, node: exp.Expr) -> None:
+        order = node.args.get("order")
+        keys: list[exp.Expr] = order.expressions if order else []
+        by_time = [
+            key
+            for key in keys
+            if isinstance(key.this, exp.Column) and key.this.name.lower() == "event_time" and not key.args.get("desc")
+        ]
+        if len(keys) != 1 or not by_time:
+            self.source.fail(
+                order or node, spell(order) if order else "a window without ORDER BY", "ORDER BY event_time"
+            )
+
+    def _frame(self, node: exp.Expr) -> tuple[int, int]:
+        """`lower_us` and `upper_us` of the frame."""
+        spec = node.args.get("spec")
+        if spec is None:
+            self.source.fail(node, "a window without a frame", _FRAME)
+        words = {name: part.upper() for name, part in spec.args.items() if isinstance(part, str)}
+        start, end = spec.args.get("start"), spec.args.get("end")
+        found = f"the frame {spell(spec)}"
+        upper_us = CURRENT_ROW
+        if isinstance(end, exp.Interval) and words.get("end_side") == "PRECEDING":
+            upper_us = interval_us(self.source, end)
+        elif end is not None and words.get("end") != "CURRENT ROW":
+            self.source.fail(node, found, _FRAME)
+        ranged = (
+            words.get("kind") == "RANGE" and words.get("start_side") == "PRECEDING" and not spec.args.get("exclude")
+        )
+        if not ranged or not isinstance(start, exp.Interval):
+            self.source.fail(node, found, _FRAME)
+        lower_us = interval_us(self.source, start)
+        if upper_us > lower_us:
+            self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
+        return lower_us, upper_us
+
+
+def _fits_lane(type_: SqlType) -> bool:
+    return type_.name == "DECIMAL" and type_.precision <= _LANE_DIGITS
+
+
+def _index(items: list[_Item], item: _Item) -> int:
+    """Where the item is in the list; it is put at the end if it is not there."""
+    if item not in items:
+        items.append(item)
+    return items.index(item)
