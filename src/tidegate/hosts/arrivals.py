@@ -1,0 +1,76 @@
+"""A batch of the log as the kernel takes it: events and labels by stream, and in which order they arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tidegate.ports.log import Record
+from tidegate.streams.batch import to_batch
+from tidegate.streams.schema import Schema
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What arrived of one stream."""
+
+    at: npt.NDArray[np.int64]
+    """int64[n], ascending: where each event stood in the batch of the log."""
+    events: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    by_stream: dict[str, Arrived]
+    """Of every stream asked for, none of whose events may have arrived."""
+    refused: list[Record]
+    """Records that are no events of their stream."""
+
+    def labels_before(self, stream: str) -> npt.NDArray[np.int64]:
+        """int64[labels]: the index of the event of `stream` before which each label arrived."""
+        return np.searchsorted(self.by_stream[stream].at, self.by_stream[LABELS].at).astype(np.int64)
+
+
+def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arrivals:
+    """Decode records of the topics that `schemas` names."""
+    by_stream: dict[str, Arrived] = {}
+    refused: list[Record] = []
+    for stream, schema in schemas.items():
+        at = [index for index, record in enumerate(records) if record.topic == stream]
+        fit, events = _decode(schema, [records[index] for index in at])
+        by_stream[stream] = Arrived(np.array(at, np.int64)[fit], events)
+        refused += [records[index] for index, fits in zip(at, fit, strict=True) if not fits]
+    return Arrivals(by_stream, refused)
+
+
+def _decode(schema: Schema, records: Sequence[Record]) -> tuple[npt.NDArray[np.bool_], pa.RecordBatch]:
+    """Which of the records fit, and these as a batch. Halves are tried where the whole does not fit: the door has
+    checked each event, so hardly ever is there one to be found.
+    """
+    events = _events(schema, records)
+    if events is not None:
+        return np.ones(len(records), np.bool_), events
+    if len(records) == 1:
+        return np.zeros(1, np.bool_), to_batch(schema, [])
+    half = len(records) // 2
+    (first, first_events), (second, second_events) = _decode(schema, records[:half]), _decode(schema, records[half:])
+    both = pa.Table.from_batches([first_events, second_events], schema.arrow).combine_chunks().to_batches()
+    return np.concatenate([first, second]), both[0] if both else first_events
+
+
+def _events(schema: Schema, records: Sequence[Record]) -> pa.RecordBatch | None:
+    """The events, if every record is one: all that must be there is, and each id is its record's."""
+    try:
+        events = to_batch(schema, [record.value for record in records])
+    except (pa.ArrowException, IndexError):
+        return None
+    whole = all(field.nullable or not events.column(field.name).null_count for field in schema.fields)
+    if whole and events.column("event_id").to_pylist() == [record.id for record in records]:
+        return events
+    return None

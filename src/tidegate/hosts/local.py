@@ -1,0 +1,205 @@
+"""The local host: the kernel on the log, exactly once, through any number of kills.
+
+Decisions, alerts and the position are one transaction of the log, and a decision's id names its event: an event is
+decided once. The kernel's state is a snapshot and the log after it: a host that starts takes the newest snapshot, lets
+the kernel decide again what was committed since, throws these decisions away, and goes on. Neither how the log fell
+into batches nor where a host was killed changes a decision.
+
+    decisions   id `<detector>:<event_id>`, key `<event_id>`
+    alerts      the same, of the decisions that are not `approve`
+    rejected    records that are no events of their stream; the key is the record's
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.errors import FencedError
+from tidegate.hosts.arrivals import LABELS, Arrivals, arrivals
+from tidegate.hosts.recovery import Recovery
+from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.kernel.detector import Detector
+from tidegate.ports.clock import Clock
+from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
+from tidegate.ports.snapshots import Snapshots
+from tidegate.streams.batch import to_batch
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
+from tidegate.streams.rejected import Rejected
+from tidegate.streams.schema import load_schema
+
+GROUP = "engine"
+
+#: Records decided and committed at once: enough that what a batch costs once is nothing beside its records, few enough
+#: that the last of them does not wait for long.
+_BATCH_RECORDS = 4096
+
+#: How long `run` waits for a record before it looks whether to stop.
+_POLL_MS = 100
+
+#: Labels are of transactions.
+_LABELLED = "transactions"
+
+#: What an alert shows of the event.
+_SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
+
+_encode = msgspec.json.Encoder().encode
+
+_log = logging.getLogger(__name__)
+
+
+class LocalHost:
+    """A member of the group `engine`, one kernel a detector. The newest member decides, the one before is fenced.
+
+    When it is made, its kernels are where the group's last commit left them.
+    """
+
+    def __init__(
+        self, log: Log, snapshots: Snapshots, detectors: Sequence[Detector], clock: Clock, *, snapshot_every_ms: int
+    ) -> None:
+        self._log, self._clock, self._snapshot_every_ms = log, clock, snapshot_every_ms
+        streams = dict.fromkeys([*(detector.stream.name for detector in detectors), LABELS])
+        self._schemas = {stream: load_schema(stream) for stream in streams}
+        self._kernels = [Kernel(detector) for detector in detectors]
+        self._consumer = log.consumer(GROUP, list(streams))
+        self._recovery = Recovery(log, snapshots, GROUP, list(streams))
+        committed = self._consumer.committed()
+        for kernel in self._kernels:
+            self._replay(kernel, self._recovery.restore(kernel, committed), committed)
+            # The first event shall not wait for the machine code to be loaded.
+            kernel.decide(to_batch(kernel.detector.stream, []))
+        self._kept_ms = clock.now_ms()
+
+    def step(self, timeout_ms: int) -> int:
+        """Decide what is there, waiting up to `timeout_ms` for the first record; how many records were read.
+
+        Raises:
+            FencedError: a newer host has taken over. Nothing was written.
+        """
+        read = self._consumer.position()
+        records = self._consumer.poll(_BATCH_RECORDS, timeout_ms)
+        if records:
+            self._consumer.commit(self._decide(records, read))
+        now_ms = self._clock.now_ms()
+        if now_ms - self._kept_ms >= self._snapshot_every_ms:
+            self._kept_ms = now_ms
+            self._recovery.keep(self._kernels, self._consumer.position())
+        return len(records)
+
+    def run(self, stop: threading.Event) -> None:
+        """Decide until `stop` is set, then leave a snapshot; or until a newer host has taken over."""
+        try:
+            while not stop.is_set():
+                self.step(_POLL_MS)
+            self._recovery.keep(self._kernels, self._consumer.position())
+        except FencedError as error:
+            _log.warning("engine ends: %s", error)
+        finally:
+            self._recovery.close()
+            self._consumer.close()
+
+    def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
+        """What is to be written about a batch, `read` being how far the log was read before it."""
+        started_ns, polled_ms = time.perf_counter_ns(), self._clock.now_ms()
+        arrived = arrivals(records, self._schemas)
+        decode_us = (time.perf_counter_ns() - started_ns) // 1000
+        inputs = _inputs(records, read)
+        entries: list[Entry] = []
+        for kernel in self._kernels:
+            started_ns = time.perf_counter_ns()
+            decisions = _apply(kernel, arrived)
+            made = decisions.records()
+            spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
+            at = arrived.by_stream[kernel.detector.stream.name].at[decisions.index].tolist()
+            entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
+        return entries + [self._rejected(record) for record in arrived.refused]
+
+    def _entries(
+        self,
+        decisions: Decisions,
+        made: Sequence[Decision],
+        sources: Sequence[tuple[Record, dict[str, int]]],
+        polled_ms: int,
+        spent_us: dict[str, int],
+    ) -> list[Entry]:
+        entries: list[Entry] = []
+        acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
+        shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
+        decided_ms = self._clock.now_ms()
+        for row, (decision, (record, inputs)) in enumerate(zip(made, sources, strict=True)):
+            entry_id = f"{decision.detector}:{decision.event_id}"
+            # The clocks of door and engine may differ where they run on two machines.
+            queue_us = max(0, polled_ms - record.timestamp_ms) * 1000
+            whole = msgspec.structs.replace(decision, inputs=inputs, stages_us={"queue": queue_us, **spent_us})
+            entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
+            if row in shown:
+                alert = Alert(
+                    event_id=decision.event_id,
+                    event_time=decision.event_time,
+                    detector=decision.detector,
+                    detector_version=decision.detector_version,
+                    outcome=decision.outcome,
+                    score=decision.score,
+                    reasons=decision.reasons,
+                    accepted_ms=record.timestamp_ms,
+                    decided_ms=decided_ms,
+                    **shown[row],
+                )
+                entries.append(Entry(ALERTS, decision.event_id, _encode(alert), decided_ms, entry_id))
+        return entries
+
+    def _rejected(self, record: Record) -> Entry:
+        place = f"{record.topic}/{record.partition}@{record.offset}"
+        rejected = Rejected(
+            stream=record.topic,
+            step="engine",
+            reason=f"record {place}: wanted an event of stream {record.topic} whose event_id is the record's id",
+            accepted_ms=record.timestamp_ms,
+        )
+        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{place}")
+
+    def _replay(self, kernel: Kernel, start: Positions, committed: Positions) -> None:
+        """Let the kernel see again what was committed after `start`."""
+        stream = kernel.detector.stream.name
+        at = {place: start.get(place, 0) for place in committed if place.topic in (stream, LABELS)}
+        schemas = {name: self._schemas[name] for name in dict.fromkeys((stream, LABELS))}
+        while behind := {place: offset for place, offset in at.items() if offset < committed[place]}:
+            # A commit ends at one point of the order of append: all before it comes before all after it.
+            records = [r for r in self._log.read(behind, _BATCH_RECORDS) if r.offset < committed[_place(r)]]
+            if not records:
+                return
+            _apply(kernel, arrivals(records, schemas))
+            at |= {_place(record): record.offset + 1 for record in records}
+
+
+def _apply(kernel: Kernel, arrived: Arrivals) -> Decisions:
+    stream = kernel.detector.stream.name
+    events = arrived.by_stream[stream].events
+    if stream != _LABELLED:
+        return kernel.decide(events)
+    return kernel.decide(events, arrived.by_stream[LABELS].events, arrived.labels_before(stream))
+
+
+def _place(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _inputs(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
+    """For each record, how much of every partition was read up to and with it."""
+    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items()}
+    inputs: list[dict[str, int]] = []
+    for record in records:
+        running[f"{record.topic}/{record.partition}"] = record.offset + 1
+        inputs.append(dict(running))
+    return inputs
+
+
+def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """What alerts show of the events of these decisions."""
+    columns = [name for name in _SHOWN if name in decisions.events.schema.names]
+    return decisions.events.select(columns).take(rows).to_pylist()
