@@ -59,6 +59,7 @@ def say(what: dict[str, Any]) -> None:
 def run_service(name: str, settings: dict[str, Any], extra: dict[str, Any]) -> None:
     """Run the service `name` until it is told to stop or its supervisor is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("pyiceberg").setLevel(logging.WARNING)
     context = Context(Settings(**settings), extra)
     # Ctrl-C reaches every process of the terminal; only the supervisor decides when a service stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -68,7 +69,9 @@ def run_service(name: str, settings: dict[str, Any], extra: dict[str, Any]) -> N
 
 
 def _watch_lifeline(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # The file descriptor itself: a thread that waits in Python's buffered reader would keep its lock at exit.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     stop.set()
     threading.Timer(_ORPHAN_TIMEOUT_S, os._exit, (1,)).start()
 
