@@ -6,8 +6,6 @@ from itertools import product
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tidegate.kernel.bind import Binder
 from tidegate.kernel.evaluate import Program
@@ -83,7 +81,10 @@ def _plain(column):
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     values = column.to_pylist()
-    return [bits(int(value) if pa.types.is_decimal(column.type) and value is not None and value == int(value) else value) for value in values]
+    return [
+        bits(int(value) if pa.types.is_decimal(column.type) and value is not None and value == int(value) else value)
+        for value in values
+    ]
 
 
 def check(text, rows=ROWS):
@@ -159,6 +160,8 @@ def _split(line):
     return line.replace("||", "\0").replace("|", "\1").replace("\0", "||").split("\1")
 
 
-@pytest.mark.parametrize("text", [t for block in (ARITHMETIC, COMPARISONS, LOGIC, TEXT, TIME, CASTS) for t in _texts(block)])
+@pytest.mark.parametrize(
+    "text", [t for block in (ARITHMETIC, COMPARISONS, LOGIC, TEXT, TIME, CASTS) for t in _texts(block)]
+)
 def test_scalars_are_duckdbs_to_the_bit(text):
     check(text)

@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.kernel.transactions import DAY_US, MINUTE_US, START_US, labelled, labels, transactions
+
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
 
@@ -90,7 +90,9 @@ features = st.lists(st.one_of(aggregates(), numbers()), min_size=1, max_size=12)
 
 row = st.fixed_dictionaries(
     {
-        "gap": st.one_of(st.integers(1, 2 * MINUTE_US), st.sampled_from([60 * MINUTE_US, DAY_US, 2 * DAY_US, 7 * DAY_US])),
+        "gap": st.one_of(
+            st.integers(1, 2 * MINUTE_US), st.sampled_from([60 * MINUTE_US, DAY_US, 2 * DAY_US, 7 * DAY_US])
+        ),
         "pan": st.sampled_from([None, "pan_a", "pan_b"]),
         "terminal_id": st.sampled_from([None, "t1", "t2"]),
         "merchant_id": st.sampled_from([None, "m1", "m2", "ä"]),
@@ -134,7 +136,7 @@ def settle(rows):
     return transactions(events), verdicts, sorted({*cuts, len(rows)})
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(row, min_size=1, max_size=30), features)
 def test_a_select_gives_duckdbs_bits(rows, texts):
     sql = "SELECT " + ",\n".join(f"{text} AS f{n}" for n, text in enumerate(texts)) + "\nFROM transactions" + WINDOWS

@@ -97,7 +97,8 @@ class Binder:
 
     def operator(self, node: exp.Expr) -> Expression:
         parts: list[Any] = [node, *node.iter_expressions()]
-        if sum(isinstance(part, _COMPARISONS) for part in parts) > isinstance(parts[0], _COMPARISONS) > 0:
+        compares, *below = [isinstance(part, _COMPARISONS) for part in parts]
+        if compares and any(below):
             self.source.fail(node, f"{spell(node)}: a comparison of a comparison", "parentheses around one of them")
         operands = [self.bind(node.args[name]) for name in ("this", "expression") if node.args.get(name)]
         bound = functions.OPERATORS[type(node).__name__](operands)
@@ -186,10 +187,12 @@ class Binder:
         operand = self.bind(node.this) if node.this else None
         whens: list[tuple[Expression, Expression]] = []
         for when in node.args["ifs"]:
-            condition = self.bind(when.this)
-            if operand is not None:
-                condition = functions.OPERATORS["EQ"]((operand, condition))
-            whens.append((condition, self.bind(when.args["true"])))
+            holds = (
+                self.condition(when.this)
+                if operand is None
+                else functions.OPERATORS["EQ"]((operand, self.bind(when.this)))
+            )
+            whens.append((holds, self.bind(when.args["true"])))
         default = node.args.get("default")
         return functions.case(whens, self.bind(default) if default else Literal(None, NULL))
 

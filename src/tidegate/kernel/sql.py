@@ -18,6 +18,10 @@ from tidegate.errors import DetectorError
 MAX_SQL_CHARS = 100_000
 
 
+#: Longest piece of SQL shown in a message: the longest frame of a window fits.
+MAX_SPELLED_CHARS = 110
+
+
 class _Parser(DuckDBParser):
     """Leaves every function by the name that the text gives it: which names there are is for the binder to say."""
 
@@ -25,6 +29,13 @@ class _Parser(DuckDBParser):
     FUNCTION_PARSERS: ClassVar[dict[str, Callable[..., Any]]] = {
         name: DuckDBParser.FUNCTION_PARSERS[name] for name in ("CAST", "TRY_CAST", "EXTRACT")
     }
+
+    def _parse_unary(self) -> exp.Expr | None:
+        token = self._curr
+        node = super()._parse_unary()
+        if node is not None:
+            node.meta.setdefault("start", token.start)
+        return node
 
 
 class _Dialect(DuckDB):
@@ -74,7 +85,7 @@ class Source:
 
 
 def _offset(node: exp.Expr) -> int:
-    """Where a node begins. sqlglot marks names, literals and calls only: others begin with their first marked part."""
+    """Where a node begins. Operands, names and literals are marked: others begin with their first marked part."""
     place: exp.Expr | None = node
     while place is not None:
         starts = [part.meta["start"] for part in place.walk() if "start" in part.meta]
@@ -87,7 +98,7 @@ def _offset(node: exp.Expr) -> int:
 def spell(node: exp.Expr) -> str:
     """A node as SQL, short enough for a message."""
     text = " ".join(node.sql(dialect=_dialect).split())
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 -- the one place that says how short
+    return text if len(text) <= MAX_SPELLED_CHARS else text[: MAX_SPELLED_CHARS - 3] + "..."
 
 
 def parse(source: Source) -> exp.Expr:

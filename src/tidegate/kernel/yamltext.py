@@ -55,38 +55,28 @@ class Yaml:
         mark = self.node.start_mark
         raise DetectorError(self.file, mark.line + 1, mark.column + 1, found, expected)
 
-    def mapping(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Yaml]:
+    def mapping(self, names: Iterable[str]) -> dict[str, Yaml]:
         """A mapping of just these keys.
 
         Raises:
             DetectorError: it is no mapping, a key is unknown, there twice or missing.
         """
-        required, known = tuple(required), {*required, *optional}
-        items = self.items()
-        for name, value in items.items():
-            if name not in known:
-                value.fail(f"the unknown key {name!r}", near(name, known))
-        for name in required:
-            if name not in items:
-                self.fail(f"no key {name!r}", f"the keys {', '.join(required)}")
-        return items
-
-    def items(self) -> dict[str, Yaml]:
-        """A mapping of any keys.
-
-        Raises:
-            DetectorError: it is no mapping, or a key is there twice.
-        """
+        names = tuple(names)
         if not isinstance(self.node, yaml.MappingNode):
             self.fail(self._kind(), "a mapping (name: value)")
-        items: dict[str, Yaml] = {}
+        values: dict[str, Yaml] = {}
         for key, value in self.node.value:
             at = Yaml(self.file, self.text, key)
             name = at.words()
-            if name in items:
+            if name in values:
                 at.fail(f"a second {name!r}", "each key once")
-            items[name] = Yaml(self.file, self.text, value)
-        return items
+            if name not in names:
+                at.fail(f"the unknown key {name!r}", near(name, names))
+            values[name] = Yaml(self.file, self.text, value)
+        for name in names:
+            if name not in values:
+                self.fail(f"no key {name!r}", f"the keys {', '.join(names)}")
+        return values
 
     def list(self) -> list[Yaml]:
         if not isinstance(self.node, yaml.SequenceNode):
@@ -107,7 +97,9 @@ class Yaml:
 
     def sql(self) -> Source:
         """A text of SQL, with its place: to the letter for one line and for a block after `|`."""
-        words = self.words()
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.fail(self._kind(), "a text of SQL")
+        words: str = self.node.value  # whatever YAML takes it for: TRUE is SQL too
         start, end = self.node.start_mark, self.node.end_mark
         written = self.text[start.index : end.index]
         line, column = start.line + 1, start.column + 1
