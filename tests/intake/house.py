@@ -1,4 +1,4 @@
-"""What the tests of the door share: its ports, made real in one folder, people and sources, and an event of each kind."""
+"""What the tests of the door share: its ports, made real in one folder, people and sources, and a transaction."""
 
 from __future__ import annotations
 

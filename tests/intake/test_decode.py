@@ -60,7 +60,9 @@ def test_no_reader_may_guess(content):
 @pytest.mark.parametrize("times", [MAX_DEPTH, 900, 100_000])
 def test_a_bomb_of_nesting_is_refused(bomb, times):
     closing = {b"[": b"]", b"{": b"}"}
-    nested = bomb * times + b"1" + b"".join(closing[bytes([c])] for c in reversed(bomb * times) if bytes([c]) in closing)
+    nested = (
+        bomb * times + b"1" + b"".join(closing[bytes([c])] for c in reversed(bomb * times) if bytes([c]) in closing)
+    )
     refusal(b'{"event_id": ' + nested + b"}")
 
 
@@ -93,7 +95,11 @@ class Pairs(list):
 
 NAMES = st.sampled_from(["a", "b", ":", "a:", "é", '"', "\\"])
 TREES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(":a\"\\é", max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(':a"\\é', max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=4).map(Pairs),
     max_leaves=12,
 )

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-
 from tests.intake.house import NOW_MS, NOW_US, PERSONAL, bearer, transaction
+
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
 from tidegate.intake.protect import open_rejected
 from tidegate.ports.log import MAX_RECORD_BYTES
@@ -137,12 +137,19 @@ def test_a_part_that_fails_is_told_apart_and_kept(house, door):
     assert answer.status_code == 207
     taken, no_pan, no_object, no_channel = answer.json()["results"]
     assert (taken["status"], taken["event_id"]) == (202, "tx-1")
-    said = [(each["status"], each["problem"]["step"], each["problem"].get("field")) for each in (no_pan, no_object, no_channel)]
+    said = [
+        (each["status"], each["problem"]["step"], each["problem"].get("field"))
+        for each in (no_pan, no_object, no_channel)
+    ]
     assert said == [(422, "validate", "pan"), (422, "decode", None), (422, "validate", "channel")]
     assert "wanted one of pos, ecommerce, mobile, got a text of 3 characters" in no_channel["problem"]["detail"]
     assert [record.id for record in house.records("transactions")] == ["tx-1"]
     kept = house.rejected()
-    assert sorted((each.step, each.field or "") for each in kept) == [("decode", ""), ("validate", "channel"), ("validate", "pan")]
+    assert sorted((each.step, each.field or "") for each in kept) == [
+        ("decode", ""),
+        ("validate", "channel"),
+        ("validate", "pan"),
+    ]
     assert {(each.stream, each.source, each.accepted_ms) for each in kept} == {("transactions", "shop", NOW_MS)}
 
 
@@ -257,12 +264,14 @@ def test_people_give_verdicts(house, door):
     label = {"event_id": "v-1", "event_time": NOW_US, "transaction_id": "tx-1", "is_fraud": True, "source": "analyst"}
     url = "/v1/streams/labels/events"
     assert door.post(url, json=label, headers=house.person("fraud_ops")).status_code == 202
-    said = problem(door.post(url, json=label | {"reason": "ask 4111 1111 1111 1111"}, headers=house.person("fraud_ops")), 422)
+    said = problem(
+        door.post(url, json=label | {"reason": "ask 4111 1111 1111 1111"}, headers=house.person("fraud_ops")), 422
+    )
     assert said["field"] == "reason"
 
 
 def test_unknown_streams_addresses_and_methods_are_problems(door):
-    assert "not one of transactions" in problem(door.post("/v1/streams/nothing/events", json={}), 404)["detail"]
+    assert "wanted one of transactions" in problem(door.post("/v1/streams/nothing/events", json={}), 404)["detail"]
     problem(door.get("/v2"), 404)
     answer = door.get(EVENTS)
     problem(answer, 405)

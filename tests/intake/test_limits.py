@@ -5,9 +5,9 @@ import json
 import threading
 
 import pytest
-
 from tests.intake.house import bearer, transaction
 from tests.intake.test_events import EVENTS, JSON, problem
+
 from tidegate.errors import OverloadError
 from tidegate.intake import body as body_module
 from tidegate.intake.limits import MAX_BODY_BYTES
@@ -122,7 +122,9 @@ class BrokenLog:
         return self._log.append(entries)
 
 
-@pytest.mark.parametrize("error", [OverloadError("disk full at /secret/place", retry_after_s=60), RuntimeError("4111111111111111")])
+@pytest.mark.parametrize(
+    "error", [OverloadError("disk full at /secret/place", retry_after_s=60), RuntimeError("4111111111111111")]
+)
 def test_while_the_log_cannot_be_written_nothing_is_taken_and_it_is_said(house, caplog, error):
     log = house.log = BrokenLog(house.log)
     with house.open_door() as door:
@@ -137,7 +139,11 @@ def test_while_the_log_cannot_be_written_nothing_is_taken_and_it_is_said(house, 
         assert door.get("/readyz").status_code == 200
         assert door.post(EVENTS, json=transaction()).json()["results"][0]["duplicate"] is False
     assert "4111111111111111" not in caplog.text
-    assert any(json.loads(record.message)["error"] == type(error).__name__ for record in caplog.records if record.levelname == "ERROR")
+    assert any(
+        json.loads(record.message)["error"] == type(error).__name__
+        for record in caplog.records
+        if record.levelname == "ERROR"
+    )
 
 
 def test_requests_that_wait_share_a_commit(house):
@@ -150,7 +156,10 @@ def test_requests_that_wait_share_a_commit(house):
 
     log._log.append = append_held
     with house.open_door() as door:
-        senders = [threading.Thread(target=door.post, args=(EVENTS,), kwargs={"json": transaction(f"tx-{i}")}) for i in range(20)]
+        senders = [
+            threading.Thread(target=door.post, args=(EVENTS,), kwargs={"json": transaction(f"tx-{i}")})
+            for i in range(20)
+        ]
         for sender in senders:
             sender.start()
         while "tidegate_door_queued_events 20.0" not in door.get("/metrics").text:

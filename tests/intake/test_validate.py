@@ -1,7 +1,7 @@
 import msgspec
 import pytest
-
 from tests.intake.house import NOW_US, transaction
+
 from tidegate.errors import SchemaError
 from tidegate.intake.limits import MAX_AHEAD_US, MIN_EVENT_TIME_US
 from tidegate.intake.validate import Validator
@@ -66,7 +66,14 @@ FAULTS = {
     "transaction_type": ["gift", None, 1, "PURCHASE"],
     "card_present": ["truthy", 1, None],
     "customer_id": ["", None, 815, " \t ", "x" * 1025],
-    "pan": ["4111111111111112", "411111111111", "41111111111111111111", "4111.1111.1111.1111", "４１１１１１１１１１１１１１１１", ""],
+    "pan": [
+        "4111111111111112",
+        "411111111111",
+        "41111111111111111111",
+        "4111.1111.1111.1111",
+        "４１１１１１１１１１１１１１１１",
+        "",
+    ],
     "cardholder_name": ["  ", 1, "x" * 1025],
     "email": ["zoe", "zoe@", "@example.org", "zoe @example.org", "a@b@c"],
     "ip": ["203.0.113", "203.0.113.256", "::g", "fe80::1%eth0", "203.0.113.077", "203.0.113.77/24"],

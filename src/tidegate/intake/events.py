@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from tidegate.errors import NotFoundError
 from tidegate.governance.roles import require, require_stream
 from tidegate.intake import openapi
 from tidegate.intake.answers import DecisionAnswer, Pending, Refused, Taken
@@ -19,9 +21,11 @@ from tidegate.intake.door import Door
 from tidegate.intake.problems import MEDIA_TYPE, as_response, occurrence
 from tidegate.intake.protect import Protected
 from tidegate.streams.decision import Decision
-from tidegate.streams.schema import load_schema
+from tidegate.streams.schema import STREAMS
 
 TRANSACTIONS = "transactions"
+
+Stream = Annotated[str, Path(json_schema_extra={"enum": list(STREAMS)})]
 
 _SPLITS = {JSON: split_json, NDJSON: split_lines}
 
@@ -39,13 +43,14 @@ def event_routes(door: Door) -> APIRouter:
         ),
         openapi_extra=openapi.events_body(),
     )
-    async def take_events(stream: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def take_events(stream: Stream, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """One event as a JSON object, many as a JSON array or as NDJSON. Each is checked by the stream's schema, its
         personal values are replaced by tokens, and it is durable in the log before it is answered. The same `event_id`
         sent again is answered with the place of the first. What is refused is kept, sealed, in the stream `rejected`.
         """
         principal = door.access.principal(request)
-        load_schema(stream)
+        if stream not in STREAMS:
+            raise NotFoundError(f"stream: wanted one of {', '.join(STREAMS)}; name one in the address")
         require_stream(principal, stream)
         split = _SPLITS[content_type(request, among=(JSON, NDJSON))]
         async with door.bodies.read(request) as body:

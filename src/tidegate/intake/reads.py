@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -19,6 +20,7 @@ from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
 from tidegate.intake.events import TRANSACTIONS, decided, known_decision, pending
 from tidegate.intake.protect import card_of, reveal
+from tidegate.intake.sensitive import personal_in
 from tidegate.intake.validate import EVENT_ID
 from tidegate.ports.audit import AuditEntry
 from tidegate.ports.hotstore import RECENT_KEPT
@@ -28,7 +30,19 @@ from tidegate.streams.schema import load_schema
 _MAX_WHO_CHARS = 64
 _MAX_ON_CHARS = 128
 
-EventId = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$")]
+
+def _not_personal(text: str) -> str:
+    """What is asked for is put on record: a card number that someone typed must not be.
+
+    Raises:
+        ValueError: the text holds a personal value.
+    """
+    if held := personal_in(text):
+        raise ValueError(f"wanted an event's id, got {held}")
+    return text
+
+
+EventId = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$"), AfterValidator(_not_personal)]
 CustomerToken = Annotated[str, Path(pattern=r"^customer_[A-Z2-7]{26}$")]
 Limit = Annotated[int, Query(ge=1, le=RECENT_KEPT)]
 SessionId = Annotated[str, Path(min_length=1, max_length=1024)]
@@ -75,7 +89,7 @@ def read_routes(door: Door) -> APIRouter:
         return _json(Recent(transactions=transactions))
 
     @router.get(
-        "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id:path}",
         operation_id="getSession",
         summary="A session of the shop or the app",
         responses=openapi.responses({200: openapi.ref("Session")}, *(401, 403, 404, 422, 429)),
