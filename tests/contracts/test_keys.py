@@ -162,6 +162,16 @@ def test_what_was_erased_stays_unreadable_and_a_customer_may_come_back(keys):
     assert keys.open(two, other, b"") == b"other"
 
 
+def test_keys_prepared_after_an_erasure_are_new(keys):
+    name = subject(keys)
+    before = keys.seal(name, b"before", b"")
+    keys.destroy(name)
+    keys.prepare([name])
+    with pytest.raises(NotFoundError):
+        keys.open(name, before, b"")
+    assert keys.open(name, keys.seal(name, b"after", b""), b"") == b"after"
+
+
 def test_a_subject_never_seen_cannot_be_erased(keys):
     assert not keys.destroy(subject(keys))
 

@@ -36,7 +36,9 @@ class Keys(Protocol):
         ...
 
     def destroy(self, subject: str) -> bool:
-        """Erase the subject's data key for good; False if there was none. What it sealed can't be read any more."""
+        """Erase the subject's data key for good; False if there was none. What it sealed can't be read any more, by
+        any process from now on. If the subject comes back, `seal` makes it a new key.
+        """
         ...
 
     def signing_key(self, purpose: str) -> bytes:

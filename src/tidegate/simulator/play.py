@@ -251,7 +251,8 @@ class _Sender:
             return
         answer = _answers.decode(content)
         if answer.outcome is not None:
-            stats.accepted[stream] += 1
+            # A decision does not say whether its transaction was there already.
+            (stats.duplicates if request.events[0].again else stats.accepted)[stream] += 1
             stats.decisions[answer.outcome] += 1
             return
         for result in answer.results:

@@ -20,7 +20,9 @@ _SEPARATORS = re.compile(r"[\s./\-]+")
 
 
 def _compatible(value: str) -> str:
-    """Unicode NFKC: full-width digits, ligatures and composed letters become one form. Plain ASCII has it already."""
+    """Unicode NFKC: full-width digits, ligatures and composed letters become one form. Plain ASCII has it already.
+    A change of case or a letter removed may leave that form, and calls for it again.
+    """
     return value if value.isascii() else unicodedata.normalize("NFKC", value)
 
 
@@ -34,7 +36,7 @@ def _pan(value: str) -> str:
 
 def _email(value: str) -> str:
     # No tricks of one provider (dots, +tags): what is one mailbox there is two elsewhere.
-    return _compatible(value).strip().lower()
+    return _compatible(_compatible(value).lower()).strip()
 
 
 def _phone(value: str) -> str:
@@ -46,7 +48,7 @@ def _phone(value: str) -> str:
 
 
 def _words(value: str) -> str:
-    return " ".join(_compatible(value).casefold().split())
+    return " ".join(_compatible(_compatible(value).casefold()).split())
 
 
 def _ip(value: str) -> str:
@@ -81,7 +83,7 @@ def _birth_date(value: str) -> str:
 
 
 def _national_id(value: str) -> str:
-    return _SEPARATORS.sub("", _compatible(value)).upper()
+    return _compatible(_SEPARATORS.sub("", _compatible(value)).upper())
 
 
 _FORMS: Mapping[PersonalClass, Callable[[str], str]] = {

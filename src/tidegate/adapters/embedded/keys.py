@@ -108,12 +108,12 @@ class EmbeddedKeys:
         return f"{personal}_{_letters(mac)}"
 
     def prepare(self, subjects: Iterable[str]) -> None:
-        with self._lock:
+        with self._lock, translated(self._path):
             self._forget_if_erased()
             self._make([subject for subject in set(subjects) if self._remembered(subject) is None])
 
     def seal(self, subject: str, plaintext: bytes, context: bytes) -> bytes:
-        with self._lock:
+        with self._lock, translated(self._path):
             self._forget_if_erased()
             key = self._remembered(subject)
             if key is None:
@@ -127,7 +127,7 @@ class EmbeddedKeys:
         if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not header.startswith(_VERSION):
             raise DamagedError("open envelope: wanted an envelope of version 1, got something else; read it again")
         number = int.from_bytes(header[len(_VERSION) :], "big")
-        with self._lock:
+        with self._lock, translated(self._path):
             self._forget_if_erased()
             key = self._remembered(subject)
             if key is None or key.number != number:
@@ -146,7 +146,7 @@ class EmbeddedKeys:
             OverloadError: the key is gone, but another process kept its copy in the write-ahead log from being
                 overwritten. Destroy again.
         """
-        with self._lock:
+        with self._lock, translated(self._path):
             with transaction(self._database, self._path):
                 erased = self._database.execute(
                     "UPDATE data_keys SET wrapped = NULL WHERE subject = ? AND wrapped IS NOT NULL",
