@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from tests.browser.chromium import ARGUMENTS, find_chromium
-from tests.browser.running import Desk, sign_in
+from tests.browser.running import Company, sign_in
 
 
 @pytest.fixture(scope="session")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    desk = Desk(tmp_path_factory.mktemp("desk"))
-    yield desk
-    desk.stop()
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    company = Company(tmp_path_factory.mktemp("company"))
+    yield company
+    company.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module: Playwright keeps an event loop running as long as it is open, which other tests could not bear."""
     chromium = find_chromium()
     if chromium is None:
         pytest.skip("no chromium on this machine: install Debian's package chromium to run the browser tests")
@@ -29,10 +30,10 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def context(desk: Desk, browser: Browser) -> BrowserContext:
+@pytest.fixture(scope="module")
+def context(company: Company, browser: Browser) -> BrowserContext:
     """One for all tests, so that the browser need not fetch and compile the same scripts again and again."""
-    return browser.new_context(base_url=desk.url)
+    return browser.new_context(base_url=company.desk)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def page(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Pa
     assert errors == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def session(context: BrowserContext) -> list[Any]:
     """The cookies of someone of the fraud team who has signed in."""
     page = context.new_page()

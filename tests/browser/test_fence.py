@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.running import Desk
+from tests.browser.running import Company
 
 from tidegate.desk.alert_list import alert_path
 
@@ -17,12 +17,13 @@ def naughty() -> list[str]:
     return [text for text in json.loads(BLNS.read_text("utf-8")) if text.strip()]
 
 
-def test_naughty_strings_stay_text(desk: Desk, live: Page):
+def test_naughty_strings_stay_text(company: Company, live: Page):
     live.evaluate("window.alert = () => { document.title = 'broken into' }")
     strings = naughty()
     alerts = [
-        desk.stream.decide(
-            desk.stream.transaction(merchant_id=text, event_id=f"naughty-{number}", pan="pan_NAUGHTY"), reasons=[text]
+        company.stream.decide(
+            company.stream.transaction(merchant_id=text, event_id=f"naughty-{number}", pan="pan_NAUGHTY"),
+            reasons=[text],
         )
         for number, text in enumerate(strings[-180:])
     ]
@@ -41,9 +42,9 @@ def test_naughty_strings_stay_text(desk: Desk, live: Page):
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b?c=d#e", "<script>alert(1)</script>", "%2e%2e", "ünï code"])
-def test_any_event_id_has_a_page(desk: Desk, live: Page, name: str):
-    alert = desk.stream.decide(
-        desk.stream.transaction(event_id=f"odd-{name}", customer_id=f"customer_{name}"),
+def test_any_event_id_has_a_page(company: Company, live: Page, name: str):
+    alert = company.stream.decide(
+        company.stream.transaction(event_id=f"odd-{name}", customer_id=f"customer_{name}"),
         reasons=["<img src=x onerror=alert(1)>", "{{ 7*7 }}", "${7*7}", "`+alert(1)+`"],
         features={"<b>name</b>": "<i>value</i>"},
     )
@@ -55,10 +56,11 @@ def test_any_event_id_has_a_page(desk: Desk, live: Page, name: str):
 
 
 @pytest.mark.parametrize("page", [NARROW, (1440, 900)], indirect=True, ids=["narrow", "wide"])
-def test_no_page_is_wider_than_the_screen(desk: Desk, live: Page):
+def test_no_page_is_wider_than_the_screen(company: Company, live: Page):
     long_reason = "A reason without any end, " * 30 + "and_a_word_that_never_breaks" * 12
-    alert = desk.stream.decide(
-        desk.stream.transaction(event_id="e" * 200, merchant_id="m" * 300, amount_minor=10**15), reasons=[long_reason]
+    alert = company.stream.decide(
+        company.stream.transaction(event_id="e" * 200, merchant_id="m" * 300, amount_minor=10**15),
+        reasons=[long_reason],
     )
     expect(live.locator("a.alert-row").first).to_contain_text("A reason without any end")
     for path in ("/", alert_path(alert.event_id), "/decisions", f"/customers/{alert.customer_id}"):

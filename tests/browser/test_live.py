@@ -1,7 +1,7 @@
 import re
 
 from playwright.sync_api import Page, expect
-from tests.browser.running import Desk, sign_in
+from tests.browser.running import Company, sign_in
 
 #: What the desk promises: an alert is on the screen within a second of the decision.
 WITHIN_MS = 1000
@@ -11,9 +11,9 @@ def rows(page: Page):
     return page.locator("a.alert-row")
 
 
-def test_an_alert_is_on_the_screen_within_a_second(desk: Desk, live: Page):
-    transaction = desk.stream.transaction(pan_bin="545454", pan_last4="0077", amount_minor=1_234_567)
-    desk.stream.decide(transaction, score=91, reasons=["Four small payments, then a large one", "New device"])
+def test_an_alert_is_on_the_screen_within_a_second(company: Company, live: Page):
+    transaction = company.stream.transaction(pan_bin="545454", pan_last4="0077", amount_minor=1_234_567)
+    company.stream.decide(transaction, score=91, reasons=["Four small payments, then a large one", "New device"])
     row = rows(live).first
     expect(row).to_contain_text("545454 ···· 0077", timeout=WITHIN_MS)
     for text in (
@@ -28,20 +28,20 @@ def test_an_alert_is_on_the_screen_within_a_second(desk: Desk, live: Page):
         expect(row).to_contain_text(text)
 
 
-def test_a_verdict_from_elsewhere_is_marked(desk: Desk, live: Page):
-    alert = desk.stream.decide(desk.stream.transaction(pan_last4="5151"))
+def test_a_verdict_from_elsewhere_is_marked(company: Company, live: Page):
+    alert = company.stream.decide(company.stream.transaction(pan_last4="5151"))
     row = rows(live).filter(has_text="5151")
     expect(row).to_be_visible()
-    desk.stream.label(alert.event_id, is_fraud=False)
+    company.stream.label(alert.event_id, is_fraud=False)
     expect(row.locator(".verdict")).to_have_text("genuine", timeout=WITHIN_MS)
 
 
-def test_filters_narrow_the_list_and_are_kept(desk: Desk, page: Page):
+def test_filters_narrow_the_list_and_are_kept(company: Company, page: Page):
     sign_in(page)
-    desk.stream.decide(
-        desk.stream.transaction(pan_last4="6001"), outcome="review", score=44, detector="account_takeover"
+    company.stream.decide(
+        company.stream.transaction(pan_last4="6001"), outcome="review", score=44, detector="account_takeover"
     )
-    desk.stream.decide(desk.stream.transaction(pan_last4="6002", merchant_id="shop-6002"), score=93)
+    company.stream.decide(company.stream.transaction(pan_last4="6002", merchant_id="shop-6002"), score=93)
     expect(rows(page).filter(has_text="6002")).to_be_visible()
     search = page.get_by_placeholder("Card, customer, merchant")
     search.fill("SHOP-6002")
@@ -60,21 +60,21 @@ def test_filters_narrow_the_list_and_are_kept(desk: Desk, page: Page):
     expect(rows(page).filter(has_text="6002")).to_be_visible()
     page.get_by_label("Score from").fill("")
     page.get_by_text("Open only").click()
-    alert = desk.stream.decide(desk.stream.transaction(pan_last4="6003"))
+    alert = company.stream.decide(company.stream.transaction(pan_last4="6003"))
     expect(rows(page).filter(has_text="6003")).to_be_visible()
-    desk.stream.label(alert.event_id, is_fraud=True)
+    company.stream.label(alert.event_id, is_fraud=True)
     page.reload()
     expect(rows(page).filter(has_text="6002")).to_be_visible()
     expect(rows(page).filter(has_text="6003")).to_have_count(0)
 
 
-def test_a_pause_holds_new_alerts_back_and_counts_them(desk: Desk, live: Page):
-    desk.stream.decide(desk.stream.transaction(pan_last4="7000"))
+def test_a_pause_holds_new_alerts_back_and_counts_them(company: Company, live: Page):
+    company.stream.decide(company.stream.transaction(pan_last4="7000"))
     expect(rows(live).first).to_contain_text("7000")
     live.keyboard.press("p")
     expect(live.get_by_role("button", name="Go on")).to_be_visible()
     for last4 in ("7001", "7002"):
-        desk.stream.decide(desk.stream.transaction(pan_last4=last4))
+        company.stream.decide(company.stream.transaction(pan_last4=last4))
     chip = live.get_by_role("button", name="2 new")
     expect(chip).to_be_visible()
     expect(rows(live).first).to_contain_text("7000")
@@ -84,15 +84,15 @@ def test_a_pause_holds_new_alerts_back_and_counts_them(desk: Desk, live: Page):
     expect(live.get_by_role("button", name="Pause")).to_be_visible()
 
 
-def test_the_list_stays_still_while_scrolled(desk: Desk, live: Page):
+def test_the_list_stays_still_while_scrolled(company: Company, live: Page):
     for _ in range(40):
-        desk.stream.decide(desk.stream.transaction())
+        company.stream.decide(company.stream.transaction())
     expect(rows(live).nth(39)).to_be_attached()
     live.get_by_role("region", name="Alerts").evaluate("element => element.scrollTo(0, 400)")
     expect(live.locator(".new-chip")).to_have_count(0)
     before = rows(live).first.inner_text()
     live.wait_for_function("document.querySelector('.alerts').scrollTop === 400")
-    desk.stream.decide(desk.stream.transaction(pan_last4="8001"))
+    company.stream.decide(company.stream.transaction(pan_last4="8001"))
     chip = live.get_by_role("button", name=re.compile("new"))
     expect(chip).to_be_visible()
     assert rows(live).first.inner_text() == before
@@ -101,9 +101,9 @@ def test_the_list_stays_still_while_scrolled(desk: Desk, live: Page):
     expect(rows(live).first).to_be_in_viewport()
 
 
-def test_the_keyboard_moves_and_opens(desk: Desk, live: Page):
+def test_the_keyboard_moves_and_opens(company: Company, live: Page):
     for last4 in ("9001", "9002"):
-        desk.stream.decide(desk.stream.transaction(pan_last4=last4))
+        company.stream.decide(company.stream.transaction(pan_last4=last4))
     expect(rows(live).first).to_contain_text("9002")
     live.keyboard.press("j")
     live.keyboard.press("j")
@@ -120,9 +120,9 @@ def test_the_keyboard_moves_and_opens(desk: Desk, live: Page):
     expect(live.locator(".case-head")).to_contain_text("9001")
 
 
-def test_the_gauges_tell_what_is_going_on(desk: Desk, live: Page):
-    alert = desk.stream.decide(desk.stream.transaction())
-    desk.stream.label(alert.event_id, is_fraud=True, source="analyst")
+def test_the_gauges_tell_what_is_going_on(company: Company, live: Page):
+    alert = company.stream.decide(company.stream.transaction())
+    company.stream.label(alert.event_id, is_fraud=True, source="analyst")
     expect(live.locator(".counter", has_text="Open").locator(".counter-figure")).not_to_have_text("0")
     expect(live.locator(".counter", has_text="Reviewed today").locator(".counter-figure")).not_to_have_text("0")
     expect(live.get_by_text(re.compile(r"transactions/s ·"))).to_be_visible()
@@ -130,7 +130,7 @@ def test_the_gauges_tell_what_is_going_on(desk: Desk, live: Page):
     expect(live.locator(".chart canvas")).to_have_count(2)
 
 
-def test_who_may_not_see_alerts_is_led_to_look_up(desk: Desk, page: Page):
+def test_who_may_not_see_alerts_is_led_to_look_up(company: Company, page: Page):
     sign_in(page, "dana")
-    expect(page).to_have_url(f"{desk.url}/decisions")
+    expect(page).to_have_url(f"{company.desk}/decisions")
     expect(page.get_by_role("link", name="Live", exact=True)).to_have_count(0)

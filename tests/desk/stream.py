@@ -16,8 +16,8 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
-from tidegate.streams.decision import Alert, Decision, decision_hash
-from tidegate.streams.schema import load_schema
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, decision_hash
+from tidegate.streams.schema import STREAMS, load_schema
 
 #: Of tests only: what they sign and link proves nothing to anyone.
 SIGNING_KEY, AUDIT_KEY, STORAGE_SECRET = b"s" * 32, b"a" * 32, "of tests only"
@@ -44,7 +44,7 @@ class Stream:
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self._ids = itertools.count(1)
-        for topic in ("transactions", "labels", "decisions", "alerts"):
+        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
             ports.log.create(topic, partitions=2)
 
     def transaction(self, **fields: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Stream:
         accepted_ms: int | None = None,
         detector: str = "card_fraud",
     ) -> Alert:
-        """A decision and its alert; `decided` False leaves the hot store behind, as it is for a moment."""
+        """A decision and its alert; with `decided` False the decision is still on its way."""
         accepted_ms = accepted_ms or self.ports.clock.now_ms()
         reasons = ["Five cards from one address within an hour"] if reasons is None else reasons
         made = Decision(
@@ -128,7 +128,8 @@ class Stream:
             Projection(transactions=[transaction], decisions=[made] if decided else []), positions={}
         )
         self._append("transactions", transaction["event_id"], msgspec.json.encode(transaction), accepted_ms)
-        self._append("decisions", made.event_id, msgspec.json.encode(made), accepted_ms)
+        if decided:
+            self._append("decisions", made.event_id, msgspec.json.encode(made), accepted_ms)
         self._append("alerts", made.event_id, msgspec.json.encode(alert), accepted_ms)
         return alert
 

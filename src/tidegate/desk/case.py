@@ -32,7 +32,7 @@ RECENT_COLUMNS = (
 )
 FEATURE_COLUMNS = (
     Column("name", "Feature", "code"),
-    Column("value", "Value", "number"),
+    Column("value", "Value", "value"),
     Column("freshness", "Freshness", "tag"),
 )
 

@@ -12,8 +12,8 @@ from tidegate.ports.hotstore import RecentTransaction
 ACCENT, SECOND, FAINT = "#2b98bd", "#d98a2b", "#8593a1"
 _FRAUD = "#dd5145"
 
-#: What the lines of the charts stand for, with their colours.
-THROUGHPUT_KEY = {"transactions/s": FAINT, "decisions/s": ACCENT, "alerts/s": SECOND}
+#: What the lines of the charts stand for, with their colours: records a second, milliseconds.
+THROUGHPUT_KEY = {"transactions": FAINT, "decisions": ACCENT, "alerts": SECOND}
 LATENCY_KEY = {"p50": ACCENT, "p99": SECOND}
 _GRID_LINE = "rgba(128, 145, 160, 0.18)"
 _AXIS_TEXT = {"color": FAINT, "fontSize": 10}
@@ -96,7 +96,7 @@ def _over_time(lines: Mapping[str, str], points: Sequence[Sequence[float | None]
     return {
         "animation": False,
         "useUTC": True,
-        "grid": {"left": 4, "right": 10, "top": 10, "bottom": 0, "containLabel": True},
+        "grid": {"left": 4, "right": 10, "top": 10, "bottom": 6, "containLabel": True},
         "tooltip": _TOOLTIP,
         "xAxis": _time_axis() | _span(points),
         "yAxis": [_value_axis()],

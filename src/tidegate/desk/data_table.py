@@ -10,13 +10,13 @@ from nicegui import ui
 
 
 class Column(msgspec.Struct, frozen=True):
-    """`kind` says how cells look: a number stands right, a tag is coloured by its word. `wide` columns are left out on
-    a narrow screen.
+    """`kind` says how cells look: numbers and values stand right, values may be long, a tag is coloured by its word.
+    `wide` columns are left out on a narrow screen.
     """
 
     name: str
     label: str
-    kind: Literal["text", "number", "tag", "code"] = "text"
+    kind: Literal["text", "number", "value", "tag", "code"] = "text"
     wide: bool = False
 
 

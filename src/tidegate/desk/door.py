@@ -32,7 +32,7 @@ class Door:
         Raises:
             TidegateError: the door refused or could not be reached; the message is for the analyst.
         """
-        await self._post(
+        answer = await self._post(
             "/v1/streams/labels/events",
             token,
             {
@@ -44,6 +44,10 @@ class Door:
                 "reason": reason or None,
             },
         )
+        # The answer to many events, of which this is one: it is told of each whether it was taken.
+        for result in answer["results"]:
+            if "problem" in result:
+                raise UsageError(f"The door refused: {_said(result['problem'])}")
 
     async def reveal(self, token: str, event_id: str) -> dict[str, str]:
         """The personal values of a transaction, by field. The door writes down who asked.
@@ -70,7 +74,11 @@ class Door:
 
 
 def _refusal(response: httpx.Response) -> TidegateError:
-    message = f"The door refused ({response.status_code}): {_said(response)}"
+    try:
+        said = _said(response.json())
+    except ValueError:
+        said = ""
+    message = f"The door refused ({response.status_code}): {said or response.reason_phrase}"
     match response.status_code:
         case 401 | 403 as status:
             return AccessError(message, known=status == HTTPStatus.FORBIDDEN)
@@ -78,20 +86,16 @@ def _refusal(response: httpx.Response) -> TidegateError:
             return NotFoundError(message)
         case 429 | 503:
             return OverloadError(message, retry_after_s=int(response.headers.get("Retry-After", "1")))
-        case status if status < httpx.codes.INTERNAL_SERVER_ERROR:
+        case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return UsageError(message)
         case _:
             return StateError(message)
 
 
-def _said(response: httpx.Response) -> str:
-    """What the door says of itself: the `detail` or `title` of a problem (RFC 9457), else its text."""
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
+def _said(problem: object) -> str:
+    """What the door says of itself: the detail or title of a problem (RFC 9457)."""
     if isinstance(problem, dict):
         for name in ("detail", "title"):
             if isinstance(said := problem.get(name), str):
                 return said[:_SHOWN_CHARS]
-    return response.text[:_SHOWN_CHARS]
+    return ""
