@@ -1,72 +1,55 @@
-"""A plan laid out as arrays, for the loops of the window engine."""
+"""A plan laid out as one array of int64, as the loops of the window engine read it.
+
+It begins with what is said once, then come the records of entities, windows, accumulators, extremes and answers, each
+named by where it lies; a record's words are named below. Windows are ordered by entity, accumulators and extremes by
+window, answers by entity, so that a record names what belongs to it by a start and an end.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from tidegate.errors import UsageError
 from tidegate.kernel import rowlog
-from tidegate.kernel.plan import MAX_LANES, WindowPlan
-
-COUNT, SUM, DISTINCT, EXTREME = 0, 1, 2, 3
+from tidegate.kernel.plan import MAX_LANES, Aggregate, WindowPlan
 
 #: Longest span of time in a plan, some 146,000 years: times within as much of 1970 can be added to it in 64 bits.
 MAX_SPAN_US = 2**62
 
-#: An accumulator's number shares a 64-bit word with that of its slot.
-MAX_ACCUMULATORS = 2**16
+#: An accumulator's number shares a 64-bit word with the slot that it is of.
+ACCUMULATOR_BITS = 16
+
+# What is said once. HORIZON: how much older than the newest row a row may be to be kept, microseconds, as LATENESS is.
+# LABELLED: whether any lane reads a label. DISTINCTS: how many accumulators are of COUNT DISTINCT.
+HORIZON, LATENESS, LABELLED, DISTINCTS, ENTITIES, ENTITIES_END, ANSWERS, ANSWERS_END = 0, 1, 2, 3, 4, 5, 6, 7
+# SLOT_WORDS: of the widest slot. CURSOR_WORDS: how many of them, at the start, are its key and its cursors.
+SLOT_WORDS, CURSOR_WORDS, ONCE = 8, 9, 10
+
+ENTITY_NUMBER, WINDOWS, WINDOWS_END, ENTITY_ANSWERS, ENTITY_ANSWERS_END, ENTITY_WORDS = 0, 1, 2, 3, 4, 5
+
+# EDGES: the slot's word that is the low cursor; the high one follows. WINDOW_DISTINCTS: as DISTINCTS, of the window.
+LOWER, UPPER, EDGES, WINDOW_DISTINCTS = 0, 1, 2, 3
+ACCUMULATORS, ACCUMULATORS_END, EXTREMES, EXTREMES_END, WINDOW_WORDS = 4, 5, 6, 7, 8
+
+# RUNNING: the slot's word that is the running value. A sum has two: of the upper halves of its values, which are
+# signed, and of the lower ones, so that it is exact for as many rows as a log can hold, whatever their values.
+# LANE_BY_VERDICT: three words; a lane of -1 counts every row.
+KIND, RUNNING, NUMBER, LANE_BY_VERDICT, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6
+COUNT, SUM, DISTINCT, EXTREME = 0, 1, 2, 3
+
+# TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN.
+# CHAIN: the row's link to its next in the chain; its previous follows. ENDS: the slot's word that is the chain's first
+# row; its last follows.
+TURN, CHAIN, ENDS, EXTREME_LANE_BY_VERDICT, EXTREME_WORDS = 0, 1, 2, 3, 6
+
+# ANSWER_FROM: the slot's word that is the running value, or the record of the extreme. VALID_COUNT: of a sum, the slot's
+# word that counts its valid rows. ANSWER_LANE: with the label unknown.
+AGGREGATE, ANSWER_WINDOW, ANSWER_KIND, ANSWER_FROM, VALID_COUNT, ANSWER_LANE, ANSWER_WORDS = 0, 1, 2, 3, 4, 5, 6
 
 _EVERY_ROW = -1
-
-
-class Layout(NamedTuple):
-    """Windows are ordered by entity, accumulators and extremes by window, answers by entity: all arrays are of int64,
-    and `x_of_y[i]` to `x_of_y[i + 1]` are the x of the i-th y.
-    """
-
-    horizon: int
-    """How much older than the newest row a row may be to be kept, microseconds."""
-    lateness: int
-    """Microseconds."""
-    labelled: bool
-    """Whether any lane reads a label."""
-    distinct: bool
-    """Whether there is any COUNT DISTINCT."""
-    windows_of_entity: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    edges: np.ndarray
-    """Column of the window's low cursor; the high one follows."""
-    accumulators_of_window: np.ndarray
-    kind: np.ndarray
-    """COUNT, SUM or DISTINCT."""
-    lane: np.ndarray
-    """[3, accumulators]: the lane by verdict; -1 counts every row."""
-    column: np.ndarray
-    """Column of the running value. A sum has two: of the upper halves of its values, which are signed, and of the lower
-    ones, so that it is exact for as many rows as a log can hold, whatever their values."""
-    extremes_of_window: np.ndarray
-    turn: np.ndarray
-    """What a value is exclusive-ored with before it is compared: 0 for MAX, -1, which turns the order round, for MIN."""
-    extreme_lane: np.ndarray
-    """[3, extremes]: the lane by verdict."""
-    chain: np.ndarray
-    """Column of the row's next in the chain; its previous follows."""
-    ends: np.ndarray
-    """Column of the chain's first row; its last follows."""
-    answers_of_entity: np.ndarray
-    answer: np.ndarray
-    """Number of the aggregate that is answered."""
-    answer_window: np.ndarray
-    answer_kind: np.ndarray
-    answer_from: np.ndarray
-    """Column of the running value, or the number of the extreme."""
-    answer_valid: np.ndarray
-    """Of a sum: column of the count of its valid rows."""
-    answer_lane: np.ndarray
-    """The lane with the label unknown; -1 counts every row."""
+_KINDS = {"count": COUNT, "sum": SUM, "count_distinct": DISTINCT}
 
 
 def check(plan: WindowPlan) -> None:
@@ -92,106 +75,111 @@ def check(plan: WindowPlan) -> None:
         raise UsageError(f"window plan: lateness and dedupe must be from 0 to {MAX_SPAN_US} us")
 
 
-def _starts(owners: list[int], count: int) -> np.ndarray:
-    """Where each owner's run begins in a list that is ordered by owner."""
-    return np.searchsorted(np.array(owners, np.int64), np.arange(count + 1)).astype(np.int64)
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What is kept of a window: an accumulator, or an extreme (MIN or MAX)."""
+
+    window: int
+    kind: int
+    lane: int
+    turn: int = 0
 
 
-def _numbers(values: list[int]) -> np.ndarray:
-    return np.array(values, np.int64)
+def _running(aggregate: Aggregate) -> list[_Running]:
+    """A sum also needs the count of its valid rows, which a count of the same lane shares."""
+    window, lane = aggregate.window, aggregate.lane
+    if aggregate.function in {"min", "max"}:
+        return [_Running(window, EXTREME, lane, -1 if aggregate.function == "min" else 0)]
+    kept = [_Running(window, _KINDS[aggregate.function], lane)]
+    return [*kept, _Running(window, COUNT, lane)] if aggregate.function == "sum" else kept
 
 
-def lay_out(plan: WindowPlan) -> Layout:
-    """
+def lay_out(plan: WindowPlan) -> np.ndarray:
+    """int64[...]
+
     Raises:
         UsageError: the plan asks for what cannot be answered.
     """
     check(plan)
+    by_verdict = {lane.lane: (lane.lane, lane.if_genuine, lane.if_fraud) for lane in plan.label_lanes}
     entity_count = len(plan.entities)
-    by_entity = sorted(range(len(plan.windows)), key=lambda number: plan.windows[number].entity)
-    windows = [plan.windows[number] for number in by_entity]
-    place = {number: at for at, number in enumerate(by_entity)}
-    windows_of_entity = _starts([window.entity for window in windows], entity_count)
-
-    # What has to be run along: a sum also needs the count of its valid rows, which a count of the same lane shares.
-    wanted: set[tuple[int, int, int]] = set()
-    extremes: set[tuple[int, bool, int]] = set()
-    kinds = {"count": COUNT, "sum": SUM, "count_distinct": DISTINCT}
-    for aggregate in plan.aggregates:
-        window = place[aggregate.window]
-        if aggregate.function in {"min", "max"}:
-            extremes.add((window, aggregate.function == "min", aggregate.lane))
-            continue
-        wanted.add((window, kinds[aggregate.function], aggregate.lane))
-        if aggregate.function == "sum":
-            wanted.add((window, COUNT, aggregate.lane))
-    accumulators = sorted(wanted)
-    chains = sorted(extremes)
-    if len(accumulators) > MAX_ACCUMULATORS:
-        raise UsageError(f"window plan: {len(accumulators)} running values; at most {MAX_ACCUMULATORS}")
-
-    next_column = [rowlog.ACCUMULATORS] * entity_count
-    columns: dict[tuple[int, int, int], int] = {}
-    for accumulator in accumulators:
-        entity = windows[accumulator[0]].entity
-        columns[accumulator] = next_column[entity]
-        next_column[entity] += 2 if accumulator[1] == SUM else 1
-    edges = [rowlog.EDGES + 2 * (at - int(windows_of_entity[window.entity])) for at, window in enumerate(windows)]
-    next_end = [
-        rowlog.EDGES + 2 * int(windows_of_entity[entity + 1] - windows_of_entity[entity])
+    windows_of = [
+        [number for number, window in enumerate(plan.windows) if window.entity == entity]
         for entity in range(entity_count)
     ]
-    ends: list[int] = []
-    for window, _, _ in chains:
-        ends.append(next_end[windows[window].entity])
-        next_end[windows[window].entity] += 2
+    # A dict keeps each once, in order.
+    kept = list(dict.fromkeys(running for aggregate in plan.aggregates for running in _running(aggregate)))
 
-    answers = sorted(range(len(plan.aggregates)), key=lambda number: place[plan.aggregates[number].window])
-    answer_kind: list[int] = []
-    answer_from: list[int] = []
-    answer_valid: list[int] = []
-    for number in answers:
-        aggregate = plan.aggregates[number]
-        window = place[aggregate.window]
-        if aggregate.function in {"min", "max"}:
-            answer_kind.append(EXTREME)
-            answer_from.append(chains.index((window, aggregate.function == "min", aggregate.lane)))
-        else:
-            answer_kind.append(kinds[aggregate.function])
-            answer_from.append(columns[window, kinds[aggregate.function], aggregate.lane])
-        answer_valid.append(columns.get((window, COUNT, aggregate.lane), 0))
+    def kept_of(window: int, *, extremes: bool) -> list[_Running]:
+        return [running for running in kept if running.window == window and (running.kind == EXTREME) == extremes]
 
-    by_verdict = {lane.lane: (lane.lane, lane.if_genuine, lane.if_fraud) for lane in plan.label_lanes}
-
-    def lanes(of: list[int]) -> np.ndarray:
-        return np.array([by_verdict.get(lane, (lane, lane, lane)) for lane in of], np.int64).reshape(-1, 3).T.copy()
-
-    widest = max((window.lower_us for window in windows), default=0)
-    return Layout(
-        horizon=min(max(widest + plan.lateness_us, plan.dedupe_us), MAX_SPAN_US),
-        lateness=plan.lateness_us,
-        labelled=bool(plan.label_lanes),
-        distinct=any(kind == DISTINCT for _, kind, _ in accumulators),
-        windows_of_entity=windows_of_entity,
-        lower=_numbers([window.lower_us for window in windows]),
-        upper=_numbers([window.upper_us for window in windows]),
-        edges=_numbers(edges),
-        accumulators_of_window=_starts([window for window, _, _ in accumulators], len(windows)),
-        kind=_numbers([kind for _, kind, _ in accumulators]),
-        lane=lanes([lane for _, _, lane in accumulators]),
-        column=_numbers([columns[accumulator] for accumulator in accumulators]),
-        extremes_of_window=_starts([window for window, _, _ in chains], len(windows)),
-        turn=_numbers([-1 if is_min else 0 for _, is_min, _ in chains]),
-        extreme_lane=lanes([lane for _, _, lane in chains]),
-        chain=_numbers([1 + rowlog.LINKS_AN_ENTITY * entity_count + 2 * at for at in range(len(chains))]),
-        ends=_numbers(ends),
-        answers_of_entity=_starts(
-            [plan.windows[plan.aggregates[number].window].entity for number in answers], entity_count
+    cursor_words = max(
+        (
+            rowlog.CURSORS + 2 * len(windows) + 2 * sum(len(kept_of(window, extremes=True)) for window in windows)
+            for windows in windows_of
         ),
-        answer=_numbers(answers),
-        answer_window=_numbers([place[plan.aggregates[number].window] for number in answers]),
-        answer_kind=_numbers(answer_kind),
-        answer_from=_numbers(answer_from),
-        answer_valid=_numbers(answer_valid),
-        answer_lane=_numbers([plan.aggregates[number].lane for number in answers]),
+        default=rowlog.CURSORS,
     )
+    words = [0] * (ONCE + ENTITY_WORDS * entity_count)
+    where: dict[_Running, int] = {}
+    """The slot's word that is the running value, or the record of the extreme."""
+    window_at: dict[int, int] = {}
+    slot_words, chain, number = cursor_words, 1 + rowlog.LINKS_AN_ENTITY * entity_count, 0
+    for entity, windows in enumerate(windows_of):
+        entity_at = ONCE + ENTITY_WORDS * entity
+        words[entity_at : entity_at + 3] = [entity, len(words), len(words) + WINDOW_WORDS * len(windows)]
+        window_at |= {window: len(words) + WINDOW_WORDS * place for place, window in enumerate(windows)}
+        words += [0] * (WINDOW_WORDS * len(windows))
+        cursor, word = rowlog.CURSORS, cursor_words
+        for window in windows:
+            frame, accumulators = plan.windows[window], kept_of(window, extremes=False)
+            record = [frame.lower_us, frame.upper_us, cursor]
+            record.append(sum(running.kind == DISTINCT for running in accumulators))
+            cursor += 2
+            record.append(len(words))
+            for running in accumulators:
+                where[running] = word
+                words += [running.kind, word, number, *by_verdict.get(running.lane, (running.lane,) * 3)]
+                word += 2 if running.kind == SUM else 1
+                number += 1
+            record += [len(words), len(words)]
+            for running in kept_of(window, extremes=True):
+                where[running] = len(words)
+                words += [running.turn, chain, cursor, *by_verdict.get(running.lane, (running.lane,) * 3)]
+                chain, cursor = chain + 2, cursor + 2
+            record.append(len(words))
+            words[window_at[window] : window_at[window] + WINDOW_WORDS] = record
+        slot_words = max(slot_words, word)
+    if number > 2**ACCUMULATOR_BITS:
+        raise UsageError(f"window plan: {number} running values; at most {2**ACCUMULATOR_BITS}; use fewer aggregates")
+    answers_at = len(words)
+    for entity, windows in enumerate(windows_of):
+        start = len(words)
+        for place, aggregate in enumerate(plan.aggregates):
+            if aggregate.window in windows:
+                kinds = _running(aggregate)
+                words += [place, window_at[aggregate.window], kinds[0].kind, where[kinds[0]], where[kinds[-1]]]
+                words.append(aggregate.lane)
+        entity_at = ONCE + ENTITY_WORDS * entity
+        words[entity_at + ENTITY_ANSWERS : entity_at + ENTITY_WORDS] = [start, len(words)]
+    widest = max((window.lower_us for window in plan.windows), default=0)
+    words[:ONCE] = [
+        min(max(widest + plan.lateness_us, plan.dedupe_us), MAX_SPAN_US),
+        plan.lateness_us,
+        bool(plan.label_lanes),
+        sum(running.kind == DISTINCT for running in kept),
+        ONCE,
+        ONCE + ENTITY_WORDS * entity_count,
+        answers_at,
+        len(words),
+        slot_words,
+        cursor_words,
+    ]
+    return np.array(words, np.int64)
+
+
+def link_count(plan: WindowPlan) -> int:
+    """How many links a row has."""
+    extremes = {(aggregate.function, aggregate.window, aggregate.lane) for aggregate in plan.aggregates}
+    chains = sum(function in {"min", "max"} for function, _, _ in extremes)
+    return 1 + rowlog.LINKS_AN_ENTITY * len(plan.entities) + 2 * chains

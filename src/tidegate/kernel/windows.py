@@ -18,29 +18,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from tidegate.errors import StateError
-from tidegate.kernel import frames, rowlog
-from tidegate.kernel.layout import COUNT, DISTINCT, EXTREME, SUM, lay_out
+from tidegate.kernel import frames, labels, rowlog, table
+from tidegate.kernel.compiled import compiled
+from tidegate.kernel.extremes import END_OF_TIME, extreme_of
+from tidegate.kernel.layout import (
+    AGGREGATE,
+    ANSWER_FROM,
+    ANSWER_KIND,
+    ANSWER_LANE,
+    ANSWER_WINDOW,
+    ANSWER_WORDS,
+    ANSWERS,
+    ANSWERS_END,
+    COUNT,
+    CURSOR_WORDS,
+    DISTINCT,
+    DISTINCTS,
+    ENTITIES,
+    ENTITIES_END,
+    ENTITY_ANSWERS,
+    ENTITY_ANSWERS_END,
+    ENTITY_NUMBER,
+    ENTITY_WORDS,
+    EXTREME,
+    HORIZON,
+    LABELLED,
+    LATENESS,
+    SLOT_WORDS,
+    SUM,
+    UPPER,
+    VALID_COUNT,
+    lay_out,
+)
 from tidegate.kernel.plan import WindowPlan
 from tidegate.kernel.rowlog import NIL, Log
 from tidegate.kernel.storage import (
     ENOUGH,
-    LAYOUT_VERSION,
-    MORE_BAG,
-    MORE_LABELS,
+    MORE_HEAP,
     MORE_ROWS,
     MORE_SLOTS,
+    MORE_VALUES,
     MORE_WAITING,
-    arrays_of,
+    STATE_VERSION,
     empty_log,
     with_more,
 )
 
 #: What arrives: a row, or a label for one.
 ROW, GENUINE, FRAUD = 0, rowlog.GENUINE, rowlog.FRAUD
+
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
+
+# What the upper half of an int64 is below.
+_HALF_RANGE = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +94,7 @@ class Arrivals:
     """uint64[n]: bit i says that lane i is valid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(NamedTuple):
     """One answer to each arrival, a aggregates. A label's and a duplicate's values mean nothing."""
 
     values: np.ndarray
@@ -75,200 +107,237 @@ class Answers:
     """bool[n]: older than the newest row by more than the plan's lateness."""
 
 
-@numba.njit(cache=True, nogil=True)
-def _answer_sum(log: Any, slot: Any, column: Any) -> Any:
-    upper, lower = log.slots[slot, column], log.slots[slot, column + 1]
-    upper += lower >> 32
-    if upper >= 2**31:
-        return np.int64(2**63 - 1)
-    if upper < -(2**31):
-        return np.int64(-(2**63))
+@compiled
+def _sum(log: Any, running: Any) -> Any:
+    lower = log.heap[running + 1]
+    upper = log.heap[running] + (lower >> 32)
+    if upper >= _HALF_RANGE:
+        return _LARGEST
+    if upper < -_HALF_RANGE:
+        return _SMALLEST
     return (upper << 32) | (lower & 0xFFFFFFFF)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _answer(
-    log: Any,
-    layout: Any,
-    entity: Any,
-    slot: Any,
-    row: Any,
-    clock: Any,
-    floor: Any,
-    unlabelled: Any,
-    values: Any,
-    valid: Any,
-) -> None:
-    """Answer a row just counted in, in values and valid [aggregates]. Its key's state is as of the row's time, the
-    chains as of the clock. `unlabelled`: there are labels between these times."""
-    time = rowlog.time_of(log, row)
-    for i in range(layout.answers_of_entity[entity], layout.answers_of_entity[entity + 1]):
-        aggregate, kind, at = layout.answer[i], layout.answer_kind[i], layout.answer_from[i]
+    log: Any, layout: Any, entity: Any, slot: Any, row: Any, clock: Any, floor: Any, unlabelled: Any, answers: Any, i: Any
+) -> None:  # fmt: skip
+    """Answer a row just counted in. Its key's state is as of the row's time, the chains as of the clock. `unlabelled`:
+    there are labels between these times.
+    """
+    for answer in range(layout[entity + ENTITY_ANSWERS], layout[entity + ENTITY_ANSWERS_END], ANSWER_WORDS):
+        kind, source = layout[answer + ANSWER_KIND], layout[answer + ANSWER_FROM]
+        known = True
         if kind == SUM:
-            values[aggregate] = _answer_sum(log, slot, at)
-            valid[aggregate] = log.slots[slot, layout.answer_valid[i]] > 0
+            value = _sum(log, slot + source)
+            known = log.heap[slot + layout[answer + VALID_COUNT]] > 0
         elif kind == EXTREME:
-            found, value = frames.extreme(
-                log, layout, entity, slot, layout.answer_window[i], at, row, clock, floor, unlabelled
-            )
-            values[aggregate], valid[aggregate] = value, found
+            window, number = layout[answer + ANSWER_WINDOW], layout[entity + ENTITY_NUMBER]
+            known, value = extreme_of(log, layout, number, slot, window, source, row, clock, floor, unlabelled)
         else:
-            values[aggregate] = log.slots[slot, at]
-            valid[aggregate] = True
+            value = log.heap[slot + source]
+        answers.values[i, layout[answer + AGGREGATE]] = value
+        answers.valid[i, layout[answer + AGGREGATE]] = known
 
 
-@numba.njit(cache=True, nogil=True)
-def _answer_alone(layout: Any, lanes: Any, valid_lanes: Any, values: Any, valid: Any) -> None:
+@compiled
+def _answer_alone(layout: Any, arrivals: Any, answers: Any, i: Any) -> None:
     """Answer a row that sees nothing but itself, and of which no label is known."""
-    for i in range(len(layout.answer)):
-        aggregate, kind, lane = layout.answer[i], layout.answer_kind[i], layout.answer_lane[i]
-        seen = layout.upper[layout.answer_window[i]] == 0 and (lane < 0 or (valid_lanes >> lane) & 1 == 1)
-        if kind == COUNT or kind == DISTINCT:  # noqa: PLR1714 - numba builds a set at every turn
-            values[aggregate], valid[aggregate] = seen, True
-        else:
-            values[aggregate], valid[aggregate] = lanes[lane] if seen else 0, seen
+    for answer in range(layout[ANSWERS], layout[ANSWERS_END], ANSWER_WORDS):
+        kind, lane = layout[answer + ANSWER_KIND], layout[answer + ANSWER_LANE]
+        seen = layout[layout[answer + ANSWER_WINDOW] + UPPER] == 0 and (
+            lane < 0 or (arrivals.valid[i] >> lane) & 1 == 1
+        )
+        is_count = kind == COUNT or kind == DISTINCT  # noqa: PLR1714 - numba would build a set
+        value = 0
+        if seen:
+            value = 1 if is_count else arrivals.lanes[lane, i]
+        answers.values[i, layout[answer + AGGREGATE]] = value
+        answers.valid[i, layout[answer + AGGREGATE]] = is_count or seen
 
 
-@numba.njit(cache=True, nogil=True)
-def _place(
-    log: Any, layout: Any, entity: Any, key0: Any, key1: Any, row: Any, floor: Any, values: Any, valid: Any
+@compiled
+def _open_slot(log: Any, layout: Any, key0: Any, key1: Any) -> Any:
+    """A slot for a key that has none: nothing counted, no cursor set."""
+    slot = rowlog.take(log, rowlog.FREE_SLOT, layout[SLOT_WORDS])
+    rowlog.enter(log, rowlog.SLOT_TABLE, key0, key1, slot)
+    log.heap[slot + rowlog.HEAD : slot + layout[CURSOR_WORDS]] = NIL
+    log.heap[slot + layout[CURSOR_WORDS] : slot + layout[SLOT_WORDS]] = 0
+    return slot
+
+
+@compiled
+def _slot_of(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
+    """The slot of a row's key, NIL if it has none. A slot's key is the key's hash moved by the entity's number."""
+    number = layout[entity + ENTITY_NUMBER]
+    at = rowlog.find(log, rowlog.SLOT_TABLE, arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1])
+    return NIL if at == table.EMPTY else rowlog.named(log, rowlog.SLOT_TABLE, at)
+
+
+@compiled
+def _place_out_of_order(
+    log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, answers: Any, i: Any
 ) -> None:
-    """Put a row into the list of one of its keys, count it and answer it."""
-    slot = rowlog.slot_of(log, entity, key0, key1)
-    if slot == NIL:
-        slot = rowlog.open_slot(log, entity, key0, key1)
+    time, clock = rowlog.time_of(log, row), rowlog.time_of(log, log.heap[slot + rowlog.TAIL])
+    frames.move_forward(log, layout, entity, slot, clock, floor, True)  # noqa: FBT003 - numba knows no keywords here
+    unlabelled = frames.take_back_labels(log, layout, entity, slot, time)
+    frames.move_back(log, layout, entity, slot, time, floor)
+    _enlist(log, layout, entity, slot, row)
+    frames.count_in(log, layout, entity, slot, row, False)  # noqa: FBT003
+    _answer(log, layout, entity, slot, row, clock, floor, unlabelled, answers, i)
+    frames.apply_labels(log, layout, entity, slot, clock)
+    frames.move_forward(log, layout, entity, slot, clock, floor, False)  # noqa: FBT003
+    frames.chain_in(log, layout, entity, slot, row, clock)
+
+
+@compiled
+def _place(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, answers: Any, i: Any) -> None:
+    """Put a row that is not older than its key's clock into the key's list, count it and answer it."""
     time = rowlog.time_of(log, row)
-    tail = np.int64(log.cursors[slot, rowlog.TAIL])
-    clock = rowlog.time_of(log, tail) if tail != NIL else time
-    in_order = time >= clock
-    unlabelled = False
-    if in_order:
-        if frames.apply_labels(log, layout, entity, slot, time):
-            frames.chain_labelled(log, layout, entity, slot, time)
-        frames.move_edges_forward(log, layout, entity, slot, time, floor, True)
-    else:
-        frames.move_edges_forward(log, layout, entity, slot, clock, floor, True)
-        unlabelled = frames.take_back_labels(log, layout, entity, slot, time)
-        frames.move_edges_back(log, layout, entity, slot, time, floor)
-    rowlog.link_row(log, entity, slot, row)
-    label = np.int64(log.links[row, rowlog.LABEL])
+    if frames.apply_labels(log, layout, entity, slot, time):
+        frames.chain_labelled(log, layout, entity, slot, time)
+    frames.move_forward(log, layout, entity, slot, time, floor, True)  # noqa: FBT003
+    _enlist(log, layout, entity, slot, row)
+    frames.count_in(log, layout, entity, slot, row, True)  # noqa: FBT003
+    _answer(log, layout, entity, slot, row, time, floor, False, answers, i)  # noqa: FBT003
+
+
+@compiled
+def _enlist(log: Any, layout: Any, entity: Any, slot: Any, row: Any) -> None:
+    """Put a row, and the labels that waited for it, into their key's lists. The key's state is as of the row's time."""
+    number = layout[entity + ENTITY_NUMBER]
+    rowlog.link_row(log, number, slot, row)
+    label = rowlog.link(log, row, rowlog.LABEL)
     while label != NIL:
-        rowlog.link_label(log, entity, slot, label, time)
-        label = np.int64(log.label_links[label, rowlog.OLDER])
-    frames.count_in(log, layout, entity, slot, row, in_order)
-    _answer(log, layout, entity, slot, row, max(time, clock), floor, unlabelled, values, valid)
-    if not in_order:
-        frames.apply_labels(log, layout, entity, slot, clock)
-        frames.move_edges_forward(log, layout, entity, slot, clock, floor, False)
-        frames.chain_in(log, layout, entity, slot, row, clock)
+        labels.link_label(log, number, slot, label, rowlog.time_of(log, row))
+        label = log.heap[label + rowlog.OLDER]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _retire(log: Any, layout: Any, row: Any, floor: Any) -> None:
     """Free the ring's first row, which is older than `floor`."""
-    newest = np.int64(log.links[row, rowlog.LABEL])
-    for entity in range(len(layout.windows_of_entity) - 1):
-        slot = np.int64(log.links[row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * entity])
-        clock = rowlog.time_of(log, np.int64(log.cursors[slot, rowlog.TAIL]))
-        frames.move_edges_forward(log, layout, entity, slot, clock, floor, True)
-        for window in range(layout.windows_of_entity[entity], layout.windows_of_entity[entity + 1]):
-            high = layout.edges[window] + 1
-            if log.cursors[slot, high] == row:
-                log.cursors[slot, high] = rowlog.preceding(log, entity, row)
-        rowlog.unlink_row(log, entity, slot, row)
+    newest = rowlog.link(log, row, rowlog.LABEL)
+    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+        number = layout[entity + ENTITY_NUMBER]
+        slot = rowlog.link(log, row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number)
+        frames.leave(log, layout, entity, slot, row, floor)
+        rowlog.unlink_row(log, number, slot, row)
         label = newest
         while label != NIL:
-            rowlog.unlink_label(log, entity, slot, label)
-            label = np.int64(log.label_links[label, rowlog.OLDER])
-        if log.cursors[slot, rowlog.HEAD] == NIL:
-            rowlog.close_slot(log, slot)
-    rowlog.free_older(log, newest, frames.END_OF_TIME)
+            labels.unlink_label(log, number, slot, label)
+            label = log.heap[label + rowlog.OLDER]
+        if log.heap[slot + rowlog.HEAD] == NIL:
+            key0, key1 = log.heap[slot + rowlog.KEY0], log.heap[slot + rowlog.KEY1]
+            rowlog.strike(log, rowlog.SLOT_TABLE, rowlog.find(log, rowlog.SLOT_TABLE, key0, key1))
+            rowlog.give_back(log, rowlog.FREE_SLOT, slot)
+    if newest != NIL:
+        labels.free_older(log, newest, END_OF_TIME)
     rowlog.drop_first_row(log)
 
 
-@numba.njit(cache=True, nogil=True)
-def _label(log: Any, layout: Any, id0: Any, id1: Any, time: Any, verdict: Any, floor: Any) -> None:
+@compiled
+def _label(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> None:
     """A label changes how its row counts from the label's time on."""
+    time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
+    verdict = np.int64(arrivals.kinds[i])
+    entity_count = (layout[ENTITIES_END] - layout[ENTITIES]) // ENTITY_WORDS
     row = rowlog.kept_row(log, id0, id1, floor)
     if row == NIL:
         if time >= floor:
-            rowlog.keep_waiting(log, id0, id1, time, verdict)
+            labels.keep_waiting(log, id0, id1, time, verdict, entity_count)
         return
-    known = rowlog.label_at(log, np.int64(log.links[row, rowlog.LABEL]), time)
+    history = rowlog.link(log, row, rowlog.LABEL)
+    known = rowlog.label_at(log, history, time)
     before = rowlog.verdict_of(log, known)
-    newest, label = rowlog.add_to_history(log, np.int64(log.links[row, rowlog.LABEL]), time)
-    log.links[row, rowlog.LABEL] = newest
-    log.labels[label, rowlog.VERDICT] = verdict
-    log.label_links[label, rowlog.LABELLED] = row
-    for entity in range(len(layout.windows_of_entity) - 1):
-        slot = np.int64(log.links[row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * entity])
-        clock = rowlog.time_of(log, np.int64(log.cursors[slot, rowlog.TAIL]))
+    newest, label = labels.add_to_history(log, history, time, entity_count)
+    log.links[rowlog.place(log, row), rowlog.LABEL] = newest
+    log.heap[label + rowlog.VERDICT], log.heap[label + rowlog.LABELLED] = verdict, row
+    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+        number = layout[entity + ENTITY_NUMBER]
+        slot = rowlog.link(log, row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number)
+        clock = rowlog.time_of(log, log.heap[slot + rowlog.TAIL])
         if label != known:
-            rowlog.link_label(log, entity, slot, label, clock)
-        if rowlog.label_at(log, newest, clock) == label and frames.swap_verdict(
-            log, layout, entity, slot, row, before, verdict
-        ):
+            labels.link_label(log, number, slot, label, clock)
+        applies = rowlog.label_at(log, newest, clock) == label
+        if applies and frames.swap_verdict(log, layout, entity, slot, row, before, verdict):
             frames.chain_labelled(log, layout, entity, slot, clock)
 
 
-@numba.njit(cache=True, nogil=True)
-def _shortage(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> Any:
+@compiled
+def _short_of(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> Any:
     """What the log must have more of before the arrival can be taken."""
-    registers = log.registers
-    if arrivals.kinds[i] != ROW:
-        if registers[rowlog.FREE_LABELS] == 0:
-            return MORE_LABELS
-        if registers[rowlog.FREE_WAITING] == 0:
-            return MORE_WAITING
-        return MORE_BAG if registers[rowlog.FREE_BAG] < len(layout.kind) else ENOUGH
-    if registers[rowlog.ROWS] == len(log.rows):
-        return MORE_ROWS
-    entity_count = len(layout.windows_of_entity) - 1
-    if registers[rowlog.FREE_SLOTS] < entity_count:
+    heap = log.heap
+    entity_count = (layout[ENTITIES_END] - layout[ENTITIES]) // ENTITY_WORDS
+    slots, waiting, values, words = 0, 0, layout[DISTINCTS], 0
+    if arrivals.kinds[i] == ROW:
+        if heap[rowlog.ROWS] == len(log.rows):
+            return MORE_ROWS
+        slots = entity_count
+        words = slots * layout[SLOT_WORDS]
+        if values:
+            for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+                slot = _slot_of(log, layout, entity, arrivals, i)
+                if slot != NIL:
+                    values += frames.value_demand(log, layout, entity, slot, arrivals.times[i], floor)
+    else:
+        waiting = 1
+        words = rowlog.WAITING_WORDS + rowlog.LABEL_WORDS + rowlog.LINKS_A_LABEL_AND_ENTITY * entity_count
+    if heap[rowlog.HEAP_END] + words + values * rowlog.VALUE_WORDS > len(heap):
+        return MORE_HEAP
+    if 2 * (heap[rowlog.SLOT_TABLE + rowlog.COUNT] + slots) > heap[rowlog.SLOT_TABLE + rowlog.MASK]:
         return MORE_SLOTS
-    if layout.distinct:
-        demand = len(layout.kind)
-        for entity in range(entity_count):
-            slot = rowlog.slot_of(log, entity, arrivals.keys[entity, i, 0], arrivals.keys[entity, i, 1])
-            if slot != NIL:
-                demand += frames.bag_demand(log, layout, entity, slot, arrivals.times[i], floor)
-        if registers[rowlog.FREE_BAG] < demand:
-            return MORE_BAG
+    if 2 * (heap[rowlog.WAITING_TABLE + rowlog.COUNT] + waiting) > heap[rowlog.WAITING_TABLE + rowlog.MASK]:
+        return MORE_WAITING
+    if 2 * (heap[rowlog.VALUE_TABLE + rowlog.COUNT] + values) > heap[rowlog.VALUE_TABLE + rowlog.MASK]:
+        return MORE_VALUES
     return ENOUGH
 
 
-@numba.njit(cache=True, nogil=True)
-def _run(log: Any, layout: Any, arrivals: Any, start: Any, values: Any, valid: Any, duplicate: Any, late: Any) -> Any:
+@compiled
+def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any, answers: Any) -> None:
+    time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
+    newest = log.heap[rowlog.NEWEST]
+    if rowlog.kept_row(log, id0, id1, floor) != NIL:
+        answers.duplicate[i] = True
+        return
+    answers.late[i] = time < newest - layout[LATENESS]
+    if time < floor:
+        _answer_alone(layout, arrivals, answers, i)
+        return
+    log.heap[rowlog.NEWEST] = max(newest, time)
+    while log.heap[rowlog.ROWS] and rowlog.time_of(log, log.heap[rowlog.FIRST]) < floor:
+        _retire(log, layout, log.heap[rowlog.FIRST], floor)
+    row = rowlog.new_row(log, id0, id1, time, arrivals.valid[i])
+    for lane in range(len(arrivals.lanes)):
+        log.rows[rowlog.place(log, row), rowlog.LANES + lane] = arrivals.lanes[lane, i]
+    if log.heap[rowlog.WAITING_TABLE + rowlog.COUNT]:
+        labels.end_waiting(log, id0, id1, row, floor)
+    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+        slot = _slot_of(log, layout, entity, arrivals, i)
+        if slot == NIL:
+            number = layout[entity + ENTITY_NUMBER]
+            slot = _open_slot(log, layout, arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1])
+        elif time < rowlog.time_of(log, log.heap[slot + rowlog.TAIL]):
+            _place_out_of_order(log, layout, entity, slot, row, floor, answers, i)
+            continue
+        _place(log, layout, entity, slot, row, floor, answers, i)
+
+
+@compiled
+def _run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
     for i in range(start, len(arrivals.times)):
-        time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
-        newest = log.registers[rowlog.NEWEST]
-        is_row = arrivals.kinds[i] == ROW
-        floor = (max(newest, time) if is_row else newest) - layout.horizon
-        short = _shortage(log, layout, arrivals, i, floor)
+        floor = log.heap[rowlog.NEWEST]
+        if arrivals.kinds[i] == ROW:
+            floor = max(floor, arrivals.times[i])
+        floor -= layout[HORIZON]
+        short = _short_of(log, layout, arrivals, i, floor)
         if short != ENOUGH:
             return i, short
-        if not is_row:
-            if layout.labelled:
-                _label(log, layout, id0, id1, time, np.int64(arrivals.kinds[i]), floor)
-            continue
-        if rowlog.kept_row(log, id0, id1, floor) != NIL:
-            duplicate[i] = True
-            continue
-        late[i] = time < newest - layout.lateness
-        if time < floor:
-            _answer_alone(layout, arrivals.lanes[:, i], arrivals.valid[i], values[i], valid[i])
-            continue
-        log.registers[rowlog.NEWEST] = max(newest, time)
-        while log.registers[rowlog.ROWS] and rowlog.time_of(log, log.registers[rowlog.FIRST]) < floor:
-            _retire(log, layout, log.registers[rowlog.FIRST], floor)
-        row = rowlog.new_row(log, id0, id1, time, arrivals.valid[i])
-        for lane in range(len(arrivals.lanes)):
-            log.rows[row, rowlog.LANES + lane] = arrivals.lanes[lane, i]
-        log.links[row, rowlog.LABEL] = rowlog.end_waiting(log, id0, id1, row, floor)
-        for entity in range(len(layout.windows_of_entity) - 1):
-            key0, key1 = arrivals.keys[entity, i, 0], arrivals.keys[entity, i, 1]
-            _place(log, layout, entity, key0, key1, row, floor, values[i], valid[i])
+        if arrivals.kinds[i] == ROW:
+            _take_row(log, layout, arrivals, i, floor, answers)
+        elif layout[LABELLED]:
+            _label(log, layout, arrivals, i, floor)
     return len(arrivals.times), ENOUGH
 
 
@@ -307,7 +376,7 @@ class Windows:
         """
         self._plan = plan
         self._layout = lay_out(plan)
-        self._log = empty_log(self._layout, plan.lane_count)
+        self._log = empty_log(plan)
 
     def apply(self, arrivals: Arrivals) -> Answers:
         """Take rows and labels in, and answer the rows. The same arrivals, cut into calls in whatever way, give the
@@ -319,19 +388,26 @@ class Windows:
         columns = _columns(arrivals)
         count = len(columns.times)
         shape = (count, len(self._plan.aggregates))
-        values, valid = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-        duplicate, late = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-        done = 0
-        while True:
-            done, short = _run(self._log, self._layout, columns, done, values, valid, duplicate, late)
-            if short == ENOUGH:
-                return Answers(np.ascontiguousarray(values.T), np.ascontiguousarray(valid.T), duplicate, late)
-            floor = int(self._log.registers[rowlog.NEWEST]) - self._layout.horizon
-            self._log = with_more(self._log, short, floor)
+        # A row's answers lie side by side while they are written.
+        answers = Answers(
+            values=np.zeros(shape, np.int64),
+            valid=np.zeros(shape, np.bool_),
+            duplicate=np.zeros(count, np.bool_),
+            late=np.zeros(count, np.bool_),
+        )
+        done, short = 0, ENOUGH
+        while done < count:
+            done, short = _run(self._log, self._layout, columns, done, answers)
+            if short != ENOUGH:
+                floor = int(self._log.heap[rowlog.NEWEST] - self._layout[HORIZON])
+                self._log = with_more(self._log, short, floor)
+        return answers._replace(
+            values=np.ascontiguousarray(answers.values.T), valid=np.ascontiguousarray(answers.valid.T)
+        )
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """All state, as a copy: arrays by name."""
-        return {name: array.copy() for name, array in arrays_of(self._log).items()} | {"plan": self._fingerprint()}
+        return {name: array.copy() for name, array in self._log._asdict().items()} | {"plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
@@ -351,8 +427,8 @@ class Windows:
 
     def sizes(self) -> dict[str, int]:
         """Bytes by part of the state."""
-        return {name: array.nbytes for name, array in arrays_of(self._log).items()}
+        return {name: array.nbytes for name, array in self._log._asdict().items()}
 
     def _fingerprint(self) -> np.ndarray:
         """uint8[32]: of the plan and of how its state is laid out."""
-        return np.frombuffer(hashlib.sha256(f"{LAYOUT_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+        return np.frombuffer(hashlib.sha256(f"{STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)

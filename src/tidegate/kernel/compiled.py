@@ -1,0 +1,17 @@
+"""How the loops of the window engine are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function in machine code, kept on disk beside its module, run without Python's lock.
+
+    None of these functions makes an array, so that numba need not count references to those it is given: that would
+    cost two atomic operations for each array of each call.
+    """
+    return numba.njit(function, cache=True, nogil=True, _nrt=False)
