@@ -6,7 +6,7 @@ import stat
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
@@ -56,6 +56,7 @@ def test_entries_come_back_in_order_across_days(audit, folder):
     assert len(files(folder)) == 3
 
 
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=50))
 def test_any_text_is_kept(tmp_path_factory, text):
     audit = EmbeddedAudit(tmp_path_factory.mktemp("audit"), KEY)
@@ -128,6 +129,7 @@ def test_entries_changing_places_are_noticed(written):
         noticed(written)
 
 
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_is_noticed(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("audit")

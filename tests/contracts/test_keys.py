@@ -12,7 +12,7 @@ import threading
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.adapters.embedded.keys import EmbeddedKeys
@@ -73,6 +73,7 @@ def test_a_ring_gives_the_same_tokens_when_opened_again(keys, folder):
 # --- envelopes --------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(plaintext=st.binary(max_size=2000), context=st.binary(max_size=100))
 def test_what_is_sealed_is_opened(ring, plaintext, context):
     name = subject(ring)
@@ -82,6 +83,7 @@ def test_what_is_sealed_is_opened(ring, plaintext, context):
         assert plaintext not in sealed
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_an_envelope_that_was_changed_is_noticed(ring, data):
     sealed = ring.seal(subject(ring), b"4111111111111111", b"transactions/1")
@@ -92,6 +94,15 @@ def test_an_envelope_that_was_changed_is_noticed(ring, data):
         ring.open(subject(ring), bytes(changed), b"transactions/1")
 
 
+@pytest.mark.parametrize("place", range(9))
+def test_an_envelope_under_a_number_that_is_none_is_refused(keys, place):
+    sealed = bytearray(keys.seal(subject(keys), b"value", b""))
+    sealed[place] = 0xFF
+    with pytest.raises(NotFoundError if place else DamagedError):
+        keys.open(subject(keys), bytes(sealed), b"")
+
+
+@settings(deadline=None)
 @given(length=st.integers(0, 52))
 def test_an_envelope_that_was_cut_is_noticed(ring, length):
     sealed = ring.seal(subject(ring), b"4111111111111111", b"")
@@ -189,6 +200,7 @@ def test_an_erasure_reaches_every_ring_at_once(keys, folder):
     other.close()
 
 
+@settings(max_examples=25, deadline=None)
 @given(erased=st.sets(st.integers(0, 59), min_size=1))
 def test_nothing_of_an_erased_key_is_left_on_disk(tmp_path_factory, erased):
     folder = tmp_path_factory.mktemp("ring") / "keys"

@@ -3,7 +3,7 @@
 from typing import get_args
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tidegate.streams.personal import normalise
@@ -12,6 +12,7 @@ from tidegate.streams.schema import PersonalClass
 CLASSES = get_args(PersonalClass)
 
 
+@settings(deadline=None)
 @given(personal=st.sampled_from(CLASSES), value=st.text())
 @example(personal="name", value="ŉ")
 @example(personal="email", value="İ@example.com")

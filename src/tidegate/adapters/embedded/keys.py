@@ -118,7 +118,7 @@ class EmbeddedKeys:
             key = self._remembered(subject)
             if key is None:
                 key = self._make([subject])[0]
-        header = _VERSION + key.number.to_bytes(_KEY_NUMBER_BYTES, "big")
+        header = _VERSION + key.number.to_bytes(_KEY_NUMBER_BYTES, "big", signed=True)
         nonce = os.urandom(_NONCE_BYTES)
         return header + nonce + key.cipher.encrypt(nonce, plaintext, _bound(header, subject, context))
 
@@ -126,7 +126,8 @@ class EmbeddedKeys:
         header, nonce = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
         if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not header.startswith(_VERSION):
             raise DamagedError("open envelope: wanted an envelope of version 1, got something else; read it again")
-        number = int.from_bytes(header[len(_VERSION) :], "big")
+        # Signed, as SQLite's integers are: a forged number may be any, but must not be more than the database takes.
+        number = int.from_bytes(header[len(_VERSION) :], "big", signed=True)
         with self._lock, translated(self._path):
             self._forget_if_erased()
             key = self._remembered(subject)
