@@ -182,6 +182,24 @@ def test_any_cuts_and_restarts_give_each_row_once(cuts: list[tuple[int, bool, bo
         assert lake.row_counts() == {TABLE: end}
 
 
+def test_a_new_lake_may_be_opened_by_many_at_once(opener: Opener, tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+    opened: list[dict[str, int]] = []
+
+    def open_and_make() -> None:
+        together.wait()
+        lake = opener(tmp_path)
+        lake.ensure(TABLE, SCHEMA)
+        opened.append(lake.row_counts())
+
+    threads = [threading.Thread(target=open_and_make) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [{TABLE: 0}] * together.parties
+
+
 # -- columns -------------------------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,15 @@ leaves the table as it was before or as it is after, and at worst some files tha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError, ValidationError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationError
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
@@ -62,9 +63,10 @@ class EmbeddedLake:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder.resolve()
-        self._catalog = SqlCatalog(
-            "tidegate", uri=f"sqlite:///{self._folder / 'catalog.sqlite'}", warehouse=str(self._folder)
-        )
+        with _alone(self._folder):
+            self._catalog = SqlCatalog(
+                "tidegate", uri=f"sqlite:///{self._folder / 'catalog.sqlite'}", warehouse=str(self._folder)
+            )
 
     def ensure(self, table: str, schema: pa.Schema) -> None:
         """As the port says.
@@ -72,12 +74,12 @@ class EmbeddedLake:
         Raises:
             UsageError: the table has a column of that name and another type.
         """
-        self._catalog.create_namespace_if_not_exists(table.partition(".")[0])
-        if not self._catalog.table_exists(table):
-            # Another process may make it meanwhile: then its columns are looked at as any table's are.
-            with contextlib.suppress(CommitFailedException, TableAlreadyExistsError):
+        with _alone(self._folder):
+            self._catalog.create_namespace_if_not_exists(table.partition(".")[0])
+            if self._catalog.table_exists(table):
+                self._add_columns(self._load(table), schema)
+            else:
                 self._create(table, schema)
-        self._add_columns(self._load(table), schema)
 
     def _create(self, table: str, schema: pa.Schema) -> None:
         with self._catalog.create_table_transaction(table, schema, properties=_PROPERTIES) as create:
@@ -175,6 +177,16 @@ class EmbeddedLake:
         except NoSuchTableError:
             known = ", ".join(self._names()) or "none"
             raise NotFoundError(f"lake: table {table!r}: no such table; there are: {known}") from None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """One process at a time, since two that make the same catalog or table at once trip over each other in PyIceberg.
+    The lock of a killed process is free.
+    """
+    with (folder / "making.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class _Commit(Transaction):
