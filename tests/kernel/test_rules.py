@@ -68,8 +68,10 @@ def test_rules():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(None, "unknown"), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (-3, "-3"), (0.1 + 0.2, "0.30")]
-    + [(12345.678, "12,345.68"), (1e300, "1e+300"), (float("inf"), "inf"), (float("nan"), "nan"), ("DE", "DE")],
+    [
+        *((None, "unknown"), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (-3, "-3"), (0.1 + 0.2, "0.30")),
+        *((12345.678, "12,345.68"), (1e300, "1e+300"), (float("inf"), "inf"), (float("nan"), "nan"), ("DE", "DE")),
+    ],
 )
 def test_a_value_in_words(value, words):
     assert spell_value(value) == words

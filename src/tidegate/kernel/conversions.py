@@ -22,9 +22,9 @@ def conversion(source: SqlType, to: SqlType) -> Callable[[Any], Any]:
     if to == DOUBLE and source.name == "DECIMAL":
         return lambda value: _on_array(value, _decimal_to_double)
     if to == DOUBLE and source == HUGEINT:
-        return lambda value: _on_array(value, _huge_to_double)
+        return _huge_to_double
     if to == DOUBLE:
-        return _cast(pa.float64(), safe=False)
+        return _to_double
     if to in INTEGER_DIGITS and (source == DOUBLE or source.name == "DECIMAL"):
         # DuckDB rounds a double half to even, and a decimal half away from zero.
         mode = "half_to_even" if source == DOUBLE else "half_towards_infinity"
@@ -40,16 +40,24 @@ def _cast(to: pa.DataType, *, safe: bool = True) -> Callable[[Any], Any]:
     return lambda value: function.call([value], options)
 
 
+_to_double = _cast(pa.float64(), safe=False)
+
+
 def _on_array(value: Any, convert: Callable[[pa.Array[Any]], npt.NDArray[np.float64]]) -> Any:
     array = pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
     doubles = pa.array(convert(array), mask=array.is_null().to_numpy(zero_copy_only=False))
     return doubles[0] if isinstance(value, pa.Scalar) else doubles
 
 
-def _huge_to_double(array: pa.Array[Any]) -> npt.NDArray[np.float64]:
+def _huge_to_double(value: Any) -> Any:
     """DuckDB converts a negative HUGEINT by way of its complement, which rounds otherwise than the number itself."""
-    values = array.fill_null(0).to_numpy(zero_copy_only=False)
-    return np.where(values < 0, -((~values).astype(np.uint64).astype(np.float64)) - 1.0, values.astype(np.float64))
+    if isinstance(value, pa.Array) and (raw(value) >= 0).all():
+        return _to_double(value)
+    return _on_array(value, lambda array: np.where(raw(array) < 0, -_complement(array) - 1.0, raw(array) * 1.0))
+
+
+def _complement(array: pa.Array[Any]) -> npt.NDArray[np.float64]:
+    return (~raw(array)).astype(np.uint64).astype(np.float64)
 
 
 def _decimal_to_double(array: pa.Array[Any]) -> npt.NDArray[np.float64]:
@@ -73,3 +81,12 @@ def unscaled(array: pa.Array[Any]) -> list[int]:
     low, high = words[0::2].view(np.uint64).tolist(), words[1::2].tolist()
     null = array.is_null().to_pylist()
     return [0 if n else (h << 64) | w for w, h, n in zip(low, high, null, strict=True)]
+
+
+def raw(column: pa.Array[Any]) -> npt.NDArray[Any]:
+    """The values of a column of 64-bit numbers or times as they lie in memory: what stands for NULL means nothing."""
+    values: Any = column.buffers()[1]
+    dtype = np.float64 if pa.types.is_floating(column.type) else np.int64
+    if values is None:
+        return np.zeros(len(column), dtype)
+    return np.frombuffer(values, dtype)[column.offset : column.offset + len(column)]

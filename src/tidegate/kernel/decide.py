@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tidegate.kernel.conversions import raw
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.evaluate import Program
 from tidegate.kernel.hashing import combine, hash_column
-from tidegate.kernel.lanes import decode, encode, raw
+from tidegate.kernel.lanes import decode, encode
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals, Windows
 from tidegate.streams.decision import Decision, decision_hash
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.kernel.conversions import conversion
+from tidegate.kernel.conversions import conversion, raw
 from tidegate.kernel.expressions import DOUBLE, AggregateRef, Call, Column, Expression, Literal
 
 #: An array of the batch's length, or one scalar for all of its rows.
@@ -73,7 +73,6 @@ _equal, _if_else, _coalesce = _arrow("equal"), _arrow("if_else"), _arrow("coales
 _and, _or, _not, _is_nan = _arrow("and"), _arrow("or"), _arrow("invert"), _arrow("is_nan")
 _subtract, _multiply = _arrow("subtract_checked"), _arrow("multiply_checked")
 _whole_divide, _divide = _arrow("divide_checked"), _arrow("divide")
-_any = _arrow("any")
 
 
 #: What NaN makes of a comparison's plain result, where NaN is equal to itself and greater than all else.
@@ -87,13 +86,20 @@ _WITH_NAN: dict[str, Callable[[Datum, Datum, Datum], Datum]] = {
 }
 
 
+def _has_nan(value: Datum) -> bool:
+    """Whether there may be a NaN: one that stands for NULL counts too."""
+    if isinstance(value, pa.Scalar):
+        return value.is_valid and math.isnan(value.as_py())
+    return bool(np.isnan(raw(value)).any())
+
+
 def _compare_doubles(name: str) -> Kernel:
     compare, with_nan = _arrow(name), _WITH_NAN[name]
 
     def kernel(arguments: Sequence[Datum]) -> Datum:
-        plain, nans = compare(arguments), [_is_nan([argument]) for argument in arguments]
-        if any((_any([nan]) if isinstance(nan, pa.Array) else nan).as_py() for nan in nans):
-            return with_nan(plain, *nans)
+        plain = compare(arguments)
+        if any(_has_nan(argument) for argument in arguments):
+            return with_nan(plain, *(_is_nan([argument]) for argument in arguments))
         return plain
 
     return kernel

@@ -9,18 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.kernel.conversions import unscaled
+from tidegate.kernel.conversions import raw, unscaled
 from tidegate.kernel.expressions import SqlType
 from tidegate.kernel.hashing import from_ordered_bits, hash_column, ordered_bits
-
-
-def raw(column: pa.Array[Any]) -> npt.NDArray[Any]:
-    """The values of a column of 64-bit numbers or times as they lie in memory: what stands for NULL means nothing."""
-    values: Any = column.buffers()[1]
-    dtype = np.float64 if pa.types.is_floating(column.type) else np.int64
-    if values is None:
-        return np.zeros(len(column), dtype)
-    return np.frombuffer(values, dtype)[column.offset : column.offset + len(column)]
 
 
 def _encode(values: pa.Array[Any]) -> npt.NDArray[np.int64]:
