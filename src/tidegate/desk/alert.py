@@ -27,7 +27,7 @@ from tidegate.desk.live import saved_filter
 from tidegate.desk.session import Desk, Session
 from tidegate.desk.verdict import VerdictDialog
 from tidegate.errors import TidegateError
-from tidegate.governance.roles import may
+from tidegate.governance.roles import Permission, may
 
 #: An alert may be here before its decision is in the hot store: it is looked for again so often until it is.
 _REFRESH_S = 0.5
@@ -35,7 +35,11 @@ _REFRESH_S = 0.5
 #: How long revealed values stay on the screen.
 REVEALED_S = 60
 
-_KEYS = {"f g": "Fraud, genuine", "j k": "Next older, newer alert of your list", "r": "Reveal personal data"}
+_KEYS: dict[str, tuple[str, Permission]] = {
+    "j k": ("Next older, newer alert of your list", "alerts:read"),
+    "f g": ("Fraud, genuine", "labels:write"),
+    "r": ("Reveal personal data", "personal:reveal"),
+}
 
 
 class AlertPage:

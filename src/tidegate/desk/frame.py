@@ -9,7 +9,8 @@ from nicegui import app, ui
 from nicegui.events import KeyEventArguments
 
 from tidegate.desk.session import Desk, Session, is_good, sign_out
-from tidegate.governance.roles import may
+from tidegate.governance.roles import Permission, may
+from tidegate.ports.identity import Principal
 
 #: How often it is asked whether the person may still be here.
 _SESSION_CHECK_S = 15
@@ -19,18 +20,22 @@ _THEME_ICONS = {"auto": "brightness_auto", "dark": "dark_mode", "light": "light_
 _THEME = "theme"
 
 #: Keys that work on every page.
-_KEYS = {"?": "These keys", "l": "Live alerts", "d": "Look up"}
+_KEYS: Mapping[str, tuple[str, Permission]] = {
+    "?": ("These keys", "decisions:read"),
+    "l": ("Live alerts", "alerts:read"),
+    "d": ("Look up", "decisions:read"),
+}
 
 
 class Frame:
-    """A page's frame. `keys` is what the page does by key: the letter and what it stands for."""
+    """A page's frame. `keys` is what the page does by key, and who may do it."""
 
-    def __init__(self, desk: Desk, session: Session, *, title: str, keys: Mapping[str, str]) -> None:
+    def __init__(self, desk: Desk, session: Session, *, title: str, keys: Mapping[str, tuple[str, Permission]]) -> None:
         self._desk, self._session = desk, session
         ui.page_title(f"{title} · Tidegate")
         self._dark = ui.dark_mode(THEMES[chosen_theme()])
         self._bar(title)
-        self._help = _help({**keys, **_KEYS})
+        self._help = _help({**keys, **_KEYS}, session.principal)
         ui.keyboard(on_key=self._on_key, repeating=False)
         ui.timer(_SESSION_CHECK_S, self._watch, immediate=False)
 
@@ -141,11 +146,13 @@ def _nav(label: str, path: str, *, current: bool) -> None:
         ui.label(label)
 
 
-def _help(keys: Mapping[str, str]) -> ui.dialog:
+def _help(keys: Mapping[str, tuple[str, Permission]], principal: Principal) -> ui.dialog:
     with ui.dialog() as dialog, ui.element("div").classes("sheet"):
         ui.label("Keys").classes("sheet-title")
         with ui.element("dl").classes("keys"):
-            for key, meaning in keys.items():
+            for key, (meaning, permission) in keys.items():
+                if not may(principal, permission):
+                    continue
                 with ui.element("dt"):
                     ui.label(key).classes("key")
                 with ui.element("dd"):

@@ -16,7 +16,7 @@ from tidegate.desk.frame import Frame
 from tidegate.desk.meter import SAMPLE_EVERY_MS
 from tidegate.desk.session import Desk, Session
 from tidegate.desk.verdict import VerdictDialog
-from tidegate.governance.roles import may
+from tidegate.governance.roles import Permission, may
 
 #: What is new is gathered and sent to the page this often: five times a second, however many alerts come.
 _REFRESH_S = 0.2
@@ -25,12 +25,12 @@ _REFRESH_S = 0.2
 _DEBOUNCE_MS = 200
 
 _FILTER = "filter"
-_KEYS = {
-    "j k": "Next, previous alert",
-    "Enter": "Open the alert",
-    "f g": "Fraud, genuine",
-    "p": "Pause, go on",
-    "/": "To the filter",
+_KEYS: dict[str, tuple[str, Permission]] = {
+    "j k": ("Next, previous alert", "alerts:read"),
+    "Enter": ("Open the alert", "alerts:read"),
+    "f g": ("Fraud, genuine", "labels:write"),
+    "p": ("Pause, go on", "alerts:read"),
+    "/": ("To the filter", "alerts:read"),
 }
 _OUTCOMES = {"": "All outcomes", "decline": "Decline", "review": "Review", "approve": "Approve"}
 

@@ -19,7 +19,7 @@ _CUSTOMER = "customer_"
 class LookupPage:
     def __init__(self, desk: Desk, session: Session) -> None:
         self._desk = desk
-        frame = Frame(desk, session, title="Look up", keys={"Enter": "Look up"})
+        frame = Frame(desk, session, title="Look up", keys={"Enter": ("Look up", "decisions:read")})
         with frame.content("lookup"), section("Look up a decision or a customer"):
             with ui.element("div").classes("lookup-line"):
                 self._wanted = ui.input(placeholder="Event id, or customer token").props(
