@@ -145,6 +145,7 @@ def test_it_runs_until_it_is_stopped(company: Company) -> None:
     company.write(0, 8)
     while company.hotstore.decision("tx-7") is None:
         assert running.is_alive()
+        stop.wait(0.01)
     stop.set()
     running.join(JOIN_TIMEOUT_S)
     assert not running.is_alive()

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import LABELS, Arrivals, arrivals
@@ -202,4 +203,4 @@ def _inputs(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
 def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:
     """What alerts show of the events of these decisions."""
     columns = [name for name in _SHOWN if name in decisions.events.schema.names]
-    return decisions.events.select(columns).take(rows).to_pylist()
+    return decisions.events.select(columns).take(pa.array(rows, pa.int64())).to_pylist()

@@ -1,0 +1,132 @@
+"""A seeded stream of transactions and labels in a log, and a small detector that minds both."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.kernel.detector import Detector, compile_detector
+from tidegate.ports.log import Entry, Log, Record, TopicPartition
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
+from tidegate.streams.schema import load_schema
+
+START = 1_700_000_000_000_000
+PARTITIONS = 3
+TOPICS = ("transactions", "labels", DECISIONS, ALERTS, REJECTED)
+
+FEATURES = """
+SELECT
+    event_id,
+    event_time,
+    amount_minor / 100.0 AS amount,
+    COUNT(*) OVER card_10m AS payments,
+    SUM(amount_minor) OVER card_10m AS spent,
+    COUNT(DISTINCT merchant_id) OVER customer_1h AS merchants,
+    COUNT(*) FILTER (WHERE is_fraud) OVER terminal_1d AS frauds
+FROM transactions
+WINDOW
+    card_10m AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL '10' MINUTE PRECEDING AND CURRENT ROW),
+    customer_1h AS (
+        PARTITION BY customer_id ORDER BY event_time RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW
+    ),
+    terminal_1d AS (
+        PARTITION BY terminal_id ORDER BY event_time RANGE BETWEEN INTERVAL '1' DAY PRECEDING AND CURRENT ROW
+    )
+"""
+RULES = """
+rules:
+  - {name: often, when: payments > 3, points: 50, reason: "{payments} payments", status: live}
+  - {name: risky_terminal, when: frauds > 2, points: 50, reason: "{frauds} frauds at the terminal", status: live}
+"""
+POLICY = """
+lateness: 10 minutes
+dedupe: 1 day
+outcomes: {review: 40, decline: 80}
+cap: 100
+"""
+
+
+def detector(name: str = "small", rules: str = RULES) -> Detector:
+    return compile_detector(name, {"features.sql": FEATURES, "rules.yaml": rules, "policy.yaml": POLICY})
+
+
+def open_log(folder: Path) -> EmbeddedLog:
+    log = EmbeddedLog(folder / "log.sqlite")
+    for topic in TOPICS:
+        log.create(topic, partitions=PARTITIONS)
+    return log
+
+
+def entry(stream: str, event: dict[str, Any]) -> Entry:
+    key = event[load_schema(stream).key] or event["event_id"]
+    return Entry(stream, key, msgspec.json.encode(event), 1_000 + event["event_time"] // 1000, event["event_id"])
+
+
+def transaction(number: int, **given: Any) -> dict[str, Any]:
+    event = dict.fromkeys(load_schema("transactions").protected_columns)
+    return {
+        **event,
+        "event_id": f"tx-{number}",
+        "event_time": START + number * 1_000_000,
+        "transaction_type": "purchase",
+        "channel": "pos",
+        "card_present": True,
+        "authorisation": "approved",
+        "customer_id": "customer_a",
+        "pan": "pan_a",
+        "pan_bin": "411111",
+        "pan_last4": "1111",
+        "merchant_id": "m1",
+        "terminal_id": "t1",
+        "amount_minor": 1000,
+        "currency": "EUR",
+        "sealed": "c2VhbGVk",
+        **given,
+    }
+
+
+def label(number: int, of: str, *, is_fraud: bool) -> dict[str, Any]:
+    return {
+        "event_id": f"label-{number}",
+        "event_time": START + number * 1_000_000,
+        "transaction_id": of,
+        "is_fraud": is_fraud,
+        "source": "chargeback",
+        "reason": None,
+    }
+
+
+def stream(count: int, seed: int) -> list[Entry]:
+    """Transactions, some late, some of one id twice over two sources' streams of time, and labels of earlier ones."""
+    chance = random.Random(seed)
+    entries: list[Entry] = []
+    for n in range(count):
+        late_us = chance.randrange(300_000_000) if chance.random() < 0.1 else 0
+        card = chance.randrange(20)
+        event = transaction(
+            n,
+            event_time=START + n * 1_000_000 - late_us,
+            pan=f"pan_{card}" if card else None,
+            customer_id=f"customer_{card % 7}",
+            merchant_id=f"m{chance.randrange(9)}",
+            terminal_id=f"t{chance.randrange(5)}",
+            amount_minor=chance.randrange(100_000),
+        )
+        entries.append(entry("transactions", event))
+        if n and chance.random() < 0.15:
+            entries.append(entry("labels", label(n, f"tx-{chance.randrange(n)}", is_fraud=chance.random() < 0.7)))
+    return entries
+
+
+def everything(log: Log, topic: str) -> list[Record]:
+    return log.read({TopicPartition(topic, p): 0 for p in range(PARTITIONS)}, 10**9)
+
+
+def decisions(log: Log) -> list[Decision]:
+    """In the order in which they were written, without the time they took."""
+    found = (msgspec.json.decode(record.value, type=Decision) for record in everything(log, DECISIONS))
+    return [msgspec.structs.replace(decision, stages_us={}) for decision in found]
