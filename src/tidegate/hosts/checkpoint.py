@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.errors import DamagedError, FencedError, UsageError
+from tidegate.errors import DamagedError, FencedError, TidegateError, UsageError
 from tidegate.hosts.delayed_labels import DelayedLabels
 
 _MARK = "checkpoint.json"
@@ -73,7 +73,11 @@ class Checkpoints:
             raise FencedError(
                 f"state {folder}: another replay is using it; wait for it or choose another folder"
             ) from None
-        self.last = self._read_mark()
+        try:
+            self.last = self._read_mark()
+        except TidegateError:
+            os.close(self._lock)
+            raise
         self._part = self._new_part()
 
     def _read_mark(self) -> Checkpoint | None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import yaml
 
 from tidegate.kernel.bind import near
 from tidegate.kernel.decide import Kernel
@@ -83,7 +84,7 @@ def read_examples(detector: Detector, text: str) -> list[Example]:
         DetectorError: the text is wrong: line, column, what was found, what was expected.
     """
     root = Yaml.parse(FILE, text).mapping(("kinds", "examples"))
-    reader = _Reader(detector, {name: kind.items() for name, kind in root["kinds"].items().items()})
+    reader = _Reader(detector, {name: _items(kind) for name, kind in _items(root["kinds"]).items()})
     return [reader.example(node) for node in root["examples"].list()]
 
 
@@ -119,8 +120,10 @@ class _Reader:
         self._kinds = kinds
 
     def example(self, node: Yaml) -> Example:
-        keys = node.mapping(("name", "events"), ("expect",))
-        every = self._expectation(keys["expect"]) if "expect" in keys else None
+        keys = _items(node)
+        if not {"name", "events"} <= keys.keys() <= {"name", "events", _EXPECT}:
+            node.fail(f"the keys {', '.join(keys)}", f"name, events and, if need be, {_EXPECT}")
+        every = self._expectation(keys[_EXPECT]) if _EXPECT in keys else None
         example = Example(keys["name"].words(), [], [])
         time_us = START_US
         for event in keys["events"].list():
@@ -157,7 +160,7 @@ class _Reader:
 
     def _written(self, node: Yaml) -> dict[str, Yaml]:
         """The event's keys over those of its kind."""
-        own = node.items()
+        own = _items(node)
         if _KIND not in own:
             node.fail("an event without kind", f"kind: one of {', '.join(self._kinds)}")
         kind = own[_KIND].words()
@@ -175,6 +178,19 @@ class _Reader:
         if outcome not in OUTCOMES:
             keys["outcome"].fail(f"the outcome {outcome!r}", near(outcome, OUTCOMES))
         return Expectation(frozenset(names), outcome)
+
+
+def _items(node: Yaml) -> dict[str, Yaml]:
+    """A mapping whose keys are not known beforehand."""
+    if not isinstance(node.node, yaml.MappingNode):
+        node.fail("a text or list", "a mapping (name: value)")
+    items: dict[str, Yaml] = {}
+    for key, value in node.node.value:
+        at = Yaml(node.file, node.text, key)
+        if at.words() in items:
+            at.fail(f"a second {at.words()!r}", "each key once")
+        items[at.words()] = Yaml(node.file, node.text, value)
+    return items
 
 
 def _columns(schema: Schema, written: dict[str, Yaml], number: int) -> dict[str, Any]:

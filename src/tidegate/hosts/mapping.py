@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from tidegate.errors import MappingError, NotFoundError
+from tidegate.hosts.source import Source
 from tidegate.kernel.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 
@@ -85,14 +86,14 @@ class Mapping(msgspec.Struct, frozen=True):
             for column in sqlglot.parse_one(text, dialect="duckdb").find_all(exp.Column)
         )
 
-    def bind(self, connection: duckdb.DuckDBPyConnection, source: pa.Schema) -> str:
-        """The SELECT list that makes the stream's columns out of a source with these columns.
+    def bind(self, connection: duckdb.DuckDBPyConnection, source: Source) -> str:
+        """The SELECT list that makes the stream's columns out of a source's.
 
         Raises:
             MappingError: an expression names a column that the source does not have, or gives a type that its field
                 does not take.
         """
-        connection.register("source_columns", source.empty_table())
+        connection.register("source_columns", source.schema.empty_table())
         listed = [
             f'{self._bound(connection, field, self.expressions[field.name], source)} AS "{field.name}"'
             for field in _columns(self.schema)
@@ -104,13 +105,13 @@ class Mapping(msgspec.Struct, frozen=True):
         connection.unregister("source_columns")
         return ", ".join(listed)
 
-    def _bound(self, connection: duckdb.DuckDBPyConnection, field: Field, expression: str, source: pa.Schema) -> str:
+    def _bound(self, connection: duckdb.DuckDBPyConnection, field: Field, expression: str, source: Source) -> str:
         try:
             described = connection.execute(f"DESCRIBE SELECT {expression} FROM source_columns").fetchall()  # noqa: S608 - checked by _scalar
         except duckdb.Error as error:
             raise MappingError(
                 f"mapping {self.name}, field {field.name}: {expression!r} does not fit the source, whose columns are "
-                f"{', '.join(f'{column.name} ({column.type})' for column in source)}: {_first_line(error)}"
+                f"{', '.join(source.names)}: {_first_line(error)}"
             ) from None
         found = str(described[0][1])
         if found.split("(", maxsplit=1)[0] not in _TAKEN[field.kind] and found != '"NULL"':

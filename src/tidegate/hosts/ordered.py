@@ -59,7 +59,7 @@ def ordered_rows(
         config={"enable_external_access": "false", "temp_directory": str(spill), "memory_limit": SORT_MEMORY}
     ) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        selected = mapping.bind(connection, source.schema)
+        selected = mapping.bind(connection, source)
         connection.register("source", pa.RecordBatchReader.from_batches(source.schema, reading))
         conditions, values = _conditions(span, order, after)
         try:

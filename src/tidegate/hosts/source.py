@@ -30,10 +30,11 @@ SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 
 
 class Source(NamedTuple):
-    """`batches` can be gone through once; each has the columns of `schema`, the last of which is ROW. `rows` is None
-    where the format does not tell it beforehand.
+    """`names` are all that the file has; `schema` has the columns that are wanted and ROW, as have the batches, which
+    can be gone through once. `rows` is None where the format does not tell it beforehand.
     """
 
+    names: list[str]
     schema: pa.Schema
     rows: int | None
     batches: Iterator[pa.RecordBatch]
@@ -66,8 +67,8 @@ def open_source(path: Path, types: dict[str, pa.DataType], columns: frozenset[st
             batches = (batch.select(wanted) for batch in reader)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
-    schema = pa.schema([*(schema.field(name) for name in wanted), pa.field(ROW, pa.int64())])
-    return Source(schema, rows, _numbered(path, schema, batches))
+    selected = pa.schema([*(schema.field(name) for name in wanted), pa.field(ROW, pa.int64())])
+    return Source(schema.names, selected, rows, _numbered(path, selected, batches))
 
 
 def _text_reader(path: Path, types: dict[str, pa.DataType]) -> pa.RecordBatchReader:
