@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import msgspec
@@ -21,12 +22,11 @@ def refusal(event: bytes) -> str:
 
 @pytest.mark.parametrize("case", sorted(SUITE.glob("y_*.json")), ids=lambda case: case.stem)
 def test_what_must_be_json_is_refused_only_for_what_it_says(case):
-    try:
-        event = decode(case.read_bytes())
-    except DecodeError as refused:
-        assert "wanted a JSON object" in str(refused) or "each name once" in str(refused)
+    read = msgspec.json.decode(case.read_bytes())
+    if isinstance(read, dict) and "duplicated" not in case.stem:
+        assert decode(case.read_bytes()) == read
     else:
-        assert isinstance(event, dict)
+        assert re.search("wanted a JSON object|each name once", refusal(case.read_bytes()))
 
 
 @pytest.mark.parametrize("case", sorted(SUITE.glob("n_*.json")), ids=lambda case: case.stem)
@@ -64,6 +64,15 @@ def test_a_bomb_of_nesting_is_refused(bomb, times):
         bomb * times + b"1" + b"".join(closing[bytes([c])] for c in reversed(bomb * times) if bytes([c]) in closing)
     )
     refusal(b'{"event_id": ' + nested + b"}")
+
+
+def test_nesting_at_the_interpreter_s_own_limit_is_refused_by_whichever_reader_meets_it_first():
+    for times in range(900, 1000):
+        event = b'{"a": "\\u003a", "cvv": ' + b"[" * times + b"]" * times + b"}"
+        try:
+            assert decode(event) == {"a": ":"}
+        except DecodeError:
+            assert "nesting" in refusal(event)
 
 
 def test_nesting_is_taken_up_to_the_limit():

@@ -99,7 +99,7 @@ def test_signing_in_wants_a_name_and_a_password(house, door):
 
 
 def test_passwords_cannot_be_tried_out(house, door):
-    for i in range(SIGN_IN_BURST):
+    for _ in range(SIGN_IN_BURST):
         problem(door.post("/v1/sign-in", content=b"{}", headers=JSON), 422)
     answer = door.post("/v1/sign-in", json={"name": "ada", "password": PASSWORD})
     problem(answer, 429)

@@ -1,4 +1,4 @@
-"""No clear value outside the envelopes: not on disk, in an answer, a metric or a log line; none of what may not be kept."""
+"""No clear value leaves its envelope: not to the disk, an answer, a metric or a log line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLEAR = [
 
 
 def leaks(content: bytes) -> list[str]:
-    """Which clear values stand in the content: plain, in JSON's escapes, or in base64 at any of its three alignments."""
+    """Which clear values stand in the content: plain, in JSON's escapes, in base64 at any of its alignments."""
     found = []
     for text in CLEAR:
         plain = text.encode()

@@ -1,5 +1,7 @@
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.intake.house import NOW_US, transaction
 
 from tidegate.errors import SchemaError
@@ -148,3 +150,26 @@ def test_every_stream_takes_an_event_of_required_fields_only(stream):
     taken = Validator(schema).check(event, NOW_US)
     assert {name: value for name, value in taken.items() if value is not None} == event
     assert msgspec.convert(taken, schema.struct)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("4111111111111111"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    stream=st.sampled_from(STREAMS),
+    given_fields=st.dictionaries(
+        st.sampled_from(sorted({field.name for stream in STREAMS for field in load_schema(stream).fields})), ANYTHING
+    ),
+)
+def test_whatever_comes_is_taken_or_refused_with_its_field(stream, given_fields):
+    event = transaction() | {"cart_id": "c", "action": "view", "quantity": 1} | given_fields
+    try:
+        taken = Validator(load_schema(stream)).check(event, NOW_US)
+    except SchemaError as refused:
+        assert refused.field in {field.name for field in load_schema(stream).fields}  # noqa: PT017
+    else:
+        assert msgspec.convert(taken, load_schema(stream).struct)

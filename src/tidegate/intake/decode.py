@@ -30,7 +30,7 @@ def split_json(body: bytes) -> Sequence[bytes | msgspec.Raw]:
     Raises:
         DecodeError: an array that is not JSON.
     """
-    return _parse(_array, body) if body.lstrip().startswith(b"[") else [body]
+    return _parse(_array.decode, body) if body.lstrip().startswith(b"[") else [body]
 
 
 def split_lines(body: bytes) -> Sequence[bytes | msgspec.Raw]:
@@ -50,7 +50,7 @@ def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
         DecodeError: not JSON as RFC 8259 has it (NaN, lone surrogates and numbers out of a double's range are not), not
             an object, an object with a name twice, or nested too deep.
     """
-    fields = _parse(_any, event)
+    fields = _parse(_any.decode, event)
     if not isinstance(fields, dict):
         raise DecodeError("decode", f"decode: wanted a JSON object, got {kind(fields)}; send each event as an object")
     encoded = _encoder.encode(fields)
@@ -75,9 +75,9 @@ def kind(value: object) -> str:
     return f"a text of {len(value)} characters" if isinstance(value, str) else _KINDS[type(value)]
 
 
-def _parse(decoder: msgspec.json.Decoder[Any], content: bytes | msgspec.Raw) -> Any:
+def _parse(read: Callable[[bytes | msgspec.Raw], Any], content: bytes | msgspec.Raw) -> Any:
     try:
-        return decoder.decode(content)
+        return read(content)
     except RecursionError:
         raise DecodeError("decode", "decode: wanted flat JSON, got deep nesting; send a flat event") from None
     except UnicodeDecodeError as error:
@@ -99,5 +99,5 @@ def _has_doubled_name(content: bytes, encoded: bytes) -> bool:
         nonlocal doubled
         doubled |= len(dict(pairs)) != len(pairs)
 
-    json.loads(content, object_pairs_hook=look)
+    _parse(lambda text: json.loads(bytes(text), object_pairs_hook=look), content)
     return doubled

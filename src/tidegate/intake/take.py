@@ -23,7 +23,7 @@ from tidegate.intake.sensitive import mask_undecodable
 from tidegate.intake.validate import Validator
 from tidegate.ports.clock import Clock
 from tidegate.ports.keys import Keys
-from tidegate.ports.log import Entry
+from tidegate.ports.log import Appended, Entry
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS, Schema, load_schema
 
@@ -71,27 +71,22 @@ class Intake:
             OverloadError: the log cannot be written now. Nothing was written.
         """
         appended = await self._appender.append(prepared.entries)
-        results: list[Taken | Refused] = []
-        for event, place in zip(prepared.events, appended, strict=True):
-            if isinstance(event, Protected):
-                self._metrics.events.labels(stream, "duplicate" if place.duplicate else "taken").inc()
-                results.append(
-                    Taken(
-                        event_id=event.event_id,
-                        partition=place.partition,
-                        offset=place.offset,
-                        duplicate=place.duplicate,
-                    )
-                )
-            else:
-                error = event[0]
-                self._metrics.events.labels(stream, "refused").inc()
-                self._metrics.rejected.labels(stream, error.step).inc()
-                results.append(Refused(problem=event_problem(error)))
-        if refused := [result.problem for result in results if isinstance(result, Refused)]:
-            first = refused[0]
-            told("rejected", stream=stream, events=len(refused), first_step=first.step, first_field=first.field)
+        results = [_result(event, place) for event, place in zip(prepared.events, appended, strict=True)]
+        self._tell(stream, results)
         return results
+
+    def _tell(self, stream: str, results: Sequence[Taken | Refused]) -> None:
+        taken = [result for result in results if isinstance(result, Taken)]
+        refused = [result.problem for result in results if isinstance(result, Refused)]
+        duplicates = sum(result.duplicate for result in taken)
+        events = self._metrics.events
+        events.labels(stream, "taken").inc(len(taken) - duplicates)
+        events.labels(stream, "duplicate").inc(duplicates)
+        events.labels(stream, "refused").inc(len(refused))
+        for problem in refused:
+            self._metrics.rejected.labels(stream, problem.step).inc()
+        if refused:
+            told("rejected", stream=stream, events=len(refused), step=refused[0].step, field=refused[0].field)
 
     def _prepare(self, stream: str, split: Split, body: bytes, source: str) -> Prepared:
         accepted_ms = self._clock.now_ms()
@@ -135,6 +130,12 @@ class Intake:
             mask_undecodable(original[:MAX_EVENT_BYTES]) if isinstance(original, bytes) else _encoder.encode(original)
         )
         return reject(self._keys, rejected, kept)
+
+
+def _result(event: Protected | tuple[EventError, Entry], place: Appended) -> Taken | Refused:
+    if isinstance(event, Protected):
+        return Taken(event_id=event.event_id, partition=place.partition, offset=place.offset, duplicate=place.duplicate)
+    return Refused(problem=event_problem(event[0]))
 
 
 def _check_size(raw_events: Sequence[bytes | msgspec.Raw]) -> None:
