@@ -8,6 +8,7 @@ import pytest
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.detector import compile_detector
+from tidegate.kernel.expressions import BIGINT, TIMESTAMP
 from tidegate.kernel.features import compile_features
 from tidegate.kernel.policy import compile_policy
 from tidegate.kernel.rules import compile_rules, spell_value
@@ -69,12 +70,18 @@ def test_rules():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        *((None, "unknown"), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (-3, "-3"), (0.1 + 0.2, "0.30")),
+        *((None, "unknown"), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (-3, "-3"), (0.1 + 0.2, "0.3")),
+        *((0.0, "0.00"), (0.00123456, "0.00123"), (-2.5, "-2.50"), (2**53 / 7, "1.29e+15")),
         *((12345.678, "12,345.68"), (1e300, "1e+300"), (float("inf"), "inf"), (float("nan"), "nan"), ("DE", "DE")),
     ],
 )
 def test_a_value_in_words(value, words):
-    assert spell_value(value) == words
+    assert spell_value(value, BIGINT) == words
+
+
+def test_a_time_in_words():
+    assert spell_value(1_767_225_600_999_999, TIMESTAMP) == "2026-01-01T00:00:00Z"
+    assert spell_value(None, TIMESTAMP) == "unknown"
 
 
 BROKEN_RULES = [
@@ -109,6 +116,9 @@ BROKEN_RULES = [
     (one(when="COUNT(*) OVER (PARTITION BY pan) > 1"), 3, 11, "a window", "make it a feature"),
     (one(when="|\n      amount > 1\n      AND lowr(pan) = 'x'"), 5, 11, "'lowr'", "lower"),
     (one(when=">\n      amount > 1\n      AND lowr(pan) = 'x'"), 3, 11, "'lowr'", "lower"),
+    (one(when="|\n\n      amount > 1\n      AND lowr(pan) = 'x'"), 6, 11, "'lowr'", "lower"),
+    (one(when='"amount > 1 AND lowr(pan) = 1"'), 3, 27, "'lowr'", "lower"),
+    (one(when='"amount\\t> lowr(pan)"'), 3, 12, "'lowr'", "lower"),
     (one(when="[amount]"), 3, 11, "a list", "a text of SQL"),
 ]
 

@@ -17,9 +17,9 @@ from tidegate.kernel.expressions import (
     DOUBLE,
     HUGEINT,
     INTEGER_DIGITS,
+    INTERVAL,
     MAX_PRECISION,
     NULL,
-    TIMESTAMP,
     VARCHAR,
     AggregateRef,
     Call,
@@ -140,18 +140,20 @@ class Aggregates:
 
     def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
         """The aggregate `name` of a row's value."""
-        window, is_text = self._over(node), value.type == VARCHAR
+        window = self._over(node)
+        fits_lane = value.type.name != "DECIMAL" or value.type.precision <= _LANE_DIGITS
+        if not fits_lane and name != "count":
+            self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
         match name:
             case "count":
-                if is_text:  # whether there is one is cheaper to know than what it is
+                if value.type == VARCHAR or not fits_lane:  # whether there is one is enough to know
                     is_null = Call("is_null", (value,), BOOLEAN)
                     value = functions.if_else((is_null, Literal(None, BOOLEAN), _TRUE))
                 return self._aggregate("count", window, self._lane(node, value, where), BIGINT)
             case "count_distinct":
                 return self._aggregate("count_distinct", window, self._lane(node, value, where), BIGINT)
             case "min" | "max":
-                ordered = (BOOLEAN, DOUBLE, TIMESTAMP, *INTEGER_DIGITS)
-                if value.type not in ordered and not _fits_lane(value.type):
+                if value.type in (VARCHAR, INTERVAL):
                     self.source.fail(node, f"{name.upper()} of {value.type}", "a number, BOOLEAN or TIMESTAMP")
                 return self._aggregate(name, window, self._lane(node, value, where), value.type)
             case _:
@@ -163,12 +165,12 @@ class Aggregates:
                 return functions.OPERATORS["Div"]((total, self._aggregate("count", window, lane, BIGINT)))
 
     def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
-        exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or _fits_lane(type_)))
+        exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
         if not exact:
             wanted = (
                 "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
                 if type_ == DOUBLE
-                else "an integer; of a BOOLEAN or a DECIMAL of up to 18 digits, SUM(...) / COUNT(...)"
+                else "an integer; of a BOOLEAN or a DECIMAL, SUM(...) / COUNT(...)"
             )
             self.source.fail(node, f"{name.upper()} of {type_}", wanted)
         return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
@@ -270,10 +272,6 @@ class Aggregates:
         if upper_us > lower_us:
             self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
         return lower_us, upper_us
-
-
-def _fits_lane(type_: SqlType) -> bool:
-    return type_.name == "DECIMAL" and type_.precision <= _LANE_DIGITS
 
 
 def _index(items: list[_Item], item: _Item) -> int:

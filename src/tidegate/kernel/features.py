@@ -95,6 +95,7 @@ def _stream(source: Source, select: exp.Select) -> tuple[Schema, str]:
         source.fail(select, "a SELECT without FROM", f"FROM one of {', '.join(STREAMS)}")
     table: exp.Expr = from_.this
     others = [name for name, part in table.args.items() if part and name not in ("this", "alias")]
+    others += table.alias_column_names
     if not isinstance(table, exp.Table) or others or not isinstance(table.this, exp.Identifier):
         source.fail(table, spell(table), f"FROM one stream: {', '.join(STREAMS)}")
     try:

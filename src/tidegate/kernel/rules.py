@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+import numpy as np
+
 from tidegate.kernel.bind import Binder, near
-from tidegate.kernel.expressions import Column, Expression, from_arrow
+from tidegate.kernel.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
 from tidegate.kernel.features import Features
 from tidegate.kernel.sql import parse_expression
 from tidegate.kernel.yamltext import Yaml
@@ -19,21 +21,25 @@ Status = Literal["draft", "shadow", "live", "retired"]
 #: Most points of one rule, up or down.
 MAX_POINTS = 1_000_000
 
+#: Doubles from here on hold no cents.
+_EXACT_CENTS = 2**53 / 100
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A rule's reason: texts and, between them, the names of the values that fill it."""
+    """A rule's reason: texts and, between them, the names and types of the values that fill it."""
 
     texts: tuple[str, ...]
     names: tuple[str, ...]
+    types: tuple[SqlType, ...]
 
     def words(self, values: Mapping[str, Value]) -> str:
         """The reason of one decision."""
         parts = [self.texts[0]]
-        for name, text in zip(self.names, self.texts[1:], strict=True):
-            parts += (spell_value(values[name]), text)
+        for name, type_, text in zip(self.names, self.types, self.texts[1:], strict=True):
+            parts += (spell_value(values[name], type_), text)
         return "".join(parts)
 
 
@@ -52,17 +58,19 @@ class Rule:
         return self.status in ("shadow", "live")
 
 
-def spell_value(value: Value) -> str:
-    """A value as an analyst reads it."""
+def spell_value(value: Value, type_: SqlType) -> str:
+    """A value as an analyst reads it: 1,234 and 1,234.50, a time in UTC, yes or no."""
     match value:
         case None:
             return "unknown"
         case bool():
             return "yes" if value else "no"
+        case int() if type_ == TIMESTAMP:
+            return f"{np.datetime64(value, 'us').astype('datetime64[s]')}Z"
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:,.2f}" if abs(value) < 1e15 else f"{value:.3g}"  # noqa: PLR2004 -- from here on cents are noise
+            return f"{value:,.2f}" if not value or 1 <= abs(value) < _EXACT_CENTS else f"{value:.3g}"
         case str():
             return value
 
@@ -110,4 +118,4 @@ def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> 
             node.fail(f"the placeholder {{{name}}}", near(name, names))
         if name in features.personal or name in features.stream.personal:
             node.fail(f"the placeholder {{{name}}}, a personal field", "a placeholder that shows nobody")
-    return Reason(texts, placeholders)
+    return Reason(texts, placeholders, tuple(names[name.lower()].type for name in placeholders))

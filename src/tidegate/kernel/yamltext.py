@@ -104,8 +104,8 @@ class Yaml:
         written = self.text[start.index : end.index]
         line, column = start.line + 1, start.column + 1
         if written.startswith("|"):
-            body = written.split("\n", 1)[-1]
-            indent = len(body) - len(body.lstrip(" "))
+            lines = written.split("\n")[1:]
+            indent = next((len(text) - len(text.lstrip(" ")) for text in lines if text.strip()), 0)
             return Source(self.file, words, line + 1, indent + 1, indent)
         quoted = written[:1] in ("'", '"')
         exact = written == words or (quoted and written[1:-1] == words)
