@@ -360,6 +360,7 @@ def test_a_file_is_not_a_table(lake: Lake, file: str) -> None:
         ("SELEC 1", 'line 1, column 1: syntax error at or near "SELEC"'),
         ("SELECT amount_minor::DATE FROM raw.transactions", "lake query:"),
         ("SELECT $1", "lake query:"),
+        ("SELECT '\udcff'", "not valid Unicode"),
         ("SELECT " + "-" * 3000 + "1", "lake query:"),
         ("SELECT " + "1+" * 3000 + "1", "lake query:"),
     ],

@@ -67,6 +67,8 @@ def parse(sql: str) -> list[Reference]:
         UsageError: it is not one SELECT (or WITH, VALUES, DESCRIBE, SUMMARIZE), or its FROM calls a function that does
             not just make rows of its arguments.
     """
+    if not sql.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in sql):
+        raise UsageError("lake query: the query is not valid Unicode text")
     with duckdb.connect() as connection:
         serialized: Any = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
     try:
