@@ -13,7 +13,6 @@ from tidegate.adapters.embedded.detectors import EmbeddedDetectors
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
-from tidegate.adapters.embedded.lake import EmbeddedLake
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.kernel.detector import Detector, compile_detector
@@ -55,6 +54,9 @@ def open_hotstore(settings: Settings) -> HotStore:
 
 def open_lake(settings: Settings) -> Lake:
     """The lake."""
+    # PyIceberg takes more than a second to load: only who needs the lake waits for it.
+    from tidegate.adapters.embedded.lake import EmbeddedLake
+
     return EmbeddedLake(settings.data / "lake")
 
 

@@ -27,6 +27,8 @@ MAX_TEXT_CHARS = 1024
 
 STREAMS = ("transactions", "labels", "customers", "stock", "prices", "carts", "sessions")
 
+_LEAST_LONG, _MOST_LONG = -(2**63), 2**63 - 1
+
 _AVRO_TO_ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 _AVRO_TO_PYTHON = {"string": str, "long": int, "double": float, "boolean": bool}
 
@@ -42,6 +44,7 @@ class Field:
     personal: PersonalClass | None
     symbols: tuple[str, ...]
     minimum: int | None
+    maximum: int | None = None
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -59,10 +62,10 @@ class Field:
             base = int
         elif self.kind == "string":
             base = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
-        elif self.minimum is not None:
-            base = Annotated[int, msgspec.Meta(ge=self.minimum, le=2**63 - 1)]
         elif self.kind == "long":
-            base = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+            least = _LEAST_LONG if self.minimum is None else self.minimum
+            most = _MOST_LONG if self.maximum is None else self.maximum
+            base = Annotated[int, msgspec.Meta(ge=least, le=most)]
         else:
             base = _AVRO_TO_PYTHON[self.kind]
         return base | None if self.nullable else base
@@ -126,6 +129,7 @@ def _field(declared: dict[str, Any]) -> Field:
         personal=declared.get("personal"),
         symbols=symbols,
         minimum=declared.get("minimum"),
+        maximum=declared.get("maximum"),
     )
 
 
