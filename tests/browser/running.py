@@ -33,9 +33,10 @@ class Company:
         for name, role in (("mara", "fraud_ops"), ("audrey", "auditor"), ("dana", "data_scientist")):
             self.ports.identity.add_user(name, PASSWORD, frozenset({role}))
         self._api_key = self.ports.identity.add_source("shop", frozenset({"transactions"}))
+        self.keys = EmbeddedKeys(data / "keys")
         door = create_app(
             log=self.ports.log,
-            keys=EmbeddedKeys(data / "keys"),
+            keys=self.keys,
             identity=self.ports.identity,
             hotstore=self.ports.hotstore,
             audit=self.ports.audit,

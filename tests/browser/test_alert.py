@@ -5,13 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.running import Company, sign_in
-from tests.desk.stream import PASSWORD
 
 from tidegate.desk.alert_list import alert_path
 
 #: As a shop sends it. Nothing of it that is personal may be on the screen before it is revealed.
 PERSONAL = {
-    "customer_id": "C-1001",
     "pan": "4111111111111111",
     "cardholder_name": "Ada Lovelace",
     "email": "ada@example.org",
@@ -23,10 +21,13 @@ PERSONAL = {
 def alert(company: Company):
     """Of a transaction that came through the door, of a customer who was seen before."""
 
+    customer_id = f"C-{uuid.uuid4()}"
+
     def take(amount_minor: int):
         return company.take(
             PERSONAL
             | {
+                "customer_id": customer_id,
                 "event_id": str(uuid.uuid4()),
                 "event_time": datetime.now(UTC).isoformat(),
                 "transaction_type": "purchase",
@@ -114,22 +115,29 @@ def test_a_verdict_from_the_list_needs_no_mouse(company: Company, live: Page):
     assert company.labels()[-1]["transaction_id"] == alert.event_id
 
 
-def test_what_the_door_refuses_is_told(company: Company, page: Page, alert):
-    company.ports.identity.add_user("rosa", PASSWORD, frozenset({"fraud_ops"}))
-    sign_in(page, "rosa")
-    expect(page.get_by_role("region", name="Alerts")).to_be_visible()
-    page.goto(alert_path(alert.event_id))
-    expect(page.get_by_text("No verdict yet")).to_be_visible()
+def test_a_verdict_that_the_door_refuses_is_told(company: Company, live: Page):
+    too_long = "an id longer than the schema allows " * 40
+    alert = company.stream.decide(company.stream.transaction(event_id=too_long), decided=False)
+    live.goto(alert_path(alert.event_id))
+    expect(live.get_by_text("No verdict yet")).to_be_visible()
     before = company.labels()
-    company.ports.identity.add_user("rosa", PASSWORD, frozenset({"auditor"}))
-    page.keyboard.press("g")
-    page.get_by_role("dialog").get_by_role("button", name="Mark as genuine").click()
-    expect(page.get_by_role("alert")).to_contain_text("The door refused (401)")
-    page.keyboard.press("Escape")
-    expect(page.get_by_text("No verdict yet")).to_be_visible()
+    live.keyboard.press("g")
+    live.get_by_role("dialog").get_by_role("button", name="Mark as genuine").click()
+    expect(live.get_by_role("alert")).to_contain_text(re.compile(r"The door refused \(422\): .*transaction_id"))
+    live.keyboard.press("Escape")
+    expect(live.get_by_text("No verdict yet")).to_be_visible()
     assert company.labels() == before
     entry = [entry for entry in company.ports.audit.entries() if entry.what == "verdict"][-1]
-    assert (entry.who, entry.on, entry.outcome) == ("rosa", alert.event_id, "refused")
+    assert (entry.who, entry.on, entry.outcome) == ("mara", alert.event_id, "refused")
+
+
+def test_what_cannot_be_revealed_any_more_is_told(company: Company, live: Page, alert):
+    live.goto(alert_path(alert.event_id))
+    expect(live.get_by_role("button", name="Reveal")).to_be_visible()
+    company.keys.destroy(alert.customer_id)
+    live.keyboard.press("r")
+    expect(live.get_by_role("status")).to_contain_text("The door refused (410)")
+    expect(live.locator(".card", has_text="Personal data")).to_contain_text("········")
 
 
 def test_personal_data_is_masked_until_it_is_revealed(company: Company, live: Page, alert):

@@ -67,3 +67,14 @@ def test_no_sign_in_leads_off_the_desk(company: Company, page: Page):
     page.get_by_label("Password").fill("the tide waits for none")
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(f"{company.desk}/")
+
+
+def test_signing_out_ends_it_in_every_tab(company: Company, page: Page):
+    sign_in(page)
+    expect(page.get_by_role("region", name="Alerts")).to_be_visible()
+    other = page.context.new_page()
+    other.goto("/decisions")
+    other.get_by_role("button", name="Sign out").click()
+    expect(other).to_have_url(f"{company.desk}/sign-in")
+    expect(page).to_have_url(f"{company.desk}/sign-in")
+    other.close()

@@ -10,15 +10,17 @@ from pathlib import Path
 import uvicorn
 from tests.desk.stream import GROUPS, STORAGE_SECRET, Ports
 
-from tidegate.desk import alert
+from tidegate.desk import alert, frame
 from tidegate.desk.app import create_app
 
-#: A minute of the real desk.
+#: A minute of the real desk, and a quarter of one.
 _REVEALED_S = 2
+_SESSION_CHECK_S = 0.5
 
 
 def main(data: Path, door_url: str) -> None:
     alert.REVEALED_S = _REVEALED_S
+    frame.SESSION_CHECK_S = _SESSION_CHECK_S
     ports = Ports(data)
     app = create_app(
         ports.log,

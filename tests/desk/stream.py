@@ -85,7 +85,7 @@ class Stream:
         accepted_ms: int | None = None,
         detector: str = "card_fraud",
     ) -> Alert:
-        """A decision and its alert; with `decided` False the decision is still on its way."""
+        """A decision and its alert; with `decided` False the alert comes before all else."""
         accepted_ms = accepted_ms or self.ports.clock.now_ms()
         reasons = ["Five cards from one address within an hour"] if reasons is None else reasons
         made = Decision(
@@ -127,8 +127,8 @@ class Stream:
         self.ports.hotstore.apply(
             Projection(transactions=[transaction], decisions=[made] if decided else []), positions={}
         )
-        self._append("transactions", transaction["event_id"], msgspec.json.encode(transaction), accepted_ms)
         if decided:
+            self._append("transactions", transaction["event_id"], msgspec.json.encode(transaction), accepted_ms)
             self._append("decisions", made.event_id, msgspec.json.encode(made), accepted_ms)
         self._append("alerts", made.event_id, msgspec.json.encode(alert), accepted_ms)
         return alert

@@ -13,7 +13,7 @@ from tidegate.governance.roles import Permission, may
 from tidegate.ports.identity import Principal
 
 #: How often it is asked whether the person may still be here.
-_SESSION_CHECK_S = 15
+SESSION_CHECK_S = 15
 
 THEMES: Mapping[str, bool | None] = {"auto": None, "dark": True, "light": False}
 _THEME_ICONS = {"auto": "brightness_auto", "dark": "dark_mode", "light": "light_mode"}
@@ -37,7 +37,7 @@ class Frame:
         self._bar(title)
         self._help = _help({**keys, **_KEYS}, session.principal)
         ui.keyboard(on_key=self._on_key, repeating=False)
-        ui.timer(_SESSION_CHECK_S, self._watch, immediate=False)
+        ui.timer(SESSION_CHECK_S, self._watch, immediate=False)
 
     @contextmanager
     def content(self, kind: str) -> Generator[None]:
