@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import uvicorn
 from fastapi import FastAPI
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
@@ -17,7 +18,7 @@ from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
-from tidegate.intake.http import create_app, serve
+from tidegate.intake.http import create_app
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.identity import Role
 from tidegate.ports.log import Record
@@ -72,7 +73,8 @@ class House:
     @contextmanager
     def open_door(self, **given: Any) -> Iterator[httpx.Client]:
         """The door, served on a free port, and a client with a source's API key."""
-        server = serve(self.app(**given), "127.0.0.1", 0)
+        config = uvicorn.Config(self.app(**given), port=0, access_log=False, server_header=False, log_config=None)
+        server = uvicorn.Server(config)
         serving = threading.Thread(target=server.run)
         serving.start()
         while not server.started:

@@ -109,6 +109,14 @@ def test_a_revision_does_not_change_what_was_answered(house, door):
         assert door.post(DECIDE, json=transaction()).json() == first
 
 
+def test_what_is_no_decision_is_passed_over(house, door, caplog):
+    house.log.append([Entry(DECISIONS, "x", content, 1) for content in (b"{}", b"4111111111111111", b"")])
+    with Engine(house.log):
+        assert door.post(DECIDE, json=transaction()).status_code == 200
+    assert caplog.text.count('"what":"failed","where":"decisions"') == 3
+    assert "4111111111111111" not in caplog.text
+
+
 def test_without_an_engine_it_is_pending_and_not_lost(house):
     with house.open_door(decision_timeout_ms=20) as door:
         answer = door.post(DECIDE, json=transaction())

@@ -41,8 +41,9 @@ def test_a_customer_s_newest_transactions(house, door):
 
 
 def test_a_clear_value_in_an_address_is_refused_and_not_repeated(house, door):
+    analyst = house.person("analyst")
     for clear in ("4111111111111111", "cust-000815", "zoe.quixotic@example.org"):
-        answer = door.get(f"/v1/customers/{clear}/recent", headers=house.person("analyst"))
+        answer = door.get(f"/v1/customers/{clear}/recent", headers=analyst)
         problem(answer, 422)
         assert clear not in answer.text
         answer = door.get(f"/v1/nothing/{clear}")
@@ -51,11 +52,12 @@ def test_a_clear_value_in_an_address_is_refused_and_not_repeated(house, door):
 
 
 def test_a_session(house, door):
+    analyst = house.person("analyst")
     event = {"event_time": NOW_US, "session_id": "s/ä 1", "customer_id": "cust-1"}
     url = "/v1/streams/sessions/events"
     door.post(url, json=[event | {"event_id": f"e-{i}", "action": "view", "event_time": NOW_US + i} for i in range(3)])
     house.project()
-    session = door.get("/v1/sessions/s%2F%C3%A4%201", headers=house.person("analyst"))
+    session = door.get("/v1/sessions/s%2F%C3%A4%201", headers=analyst)
     assert session.json() == {
         "session_id": "s/ä 1",
         "customer_id": house.keys.token("customer", "cust-1"),
@@ -63,7 +65,7 @@ def test_a_session(house, door):
         "last_seen": NOW_US + 2,
         "actions": {"view": 3},
     }
-    problem(door.get("/v1/sessions/none", headers=house.person("analyst")), 404)
+    problem(door.get("/v1/sessions/none", headers=analyst), 404)
     problem(door.get("/v1/sessions/none"), 403)
 
 

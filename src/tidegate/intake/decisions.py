@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import msgspec
 
-from tidegate.errors import TidegateError
 from tidegate.intake.journal import failed
 from tidegate.intake.limits import DECISIONS_KEPT, IDLE_POLL_S, RETRY_AFTER_S, WAITED_POLL_S
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
@@ -80,7 +79,7 @@ class Decisions:
         while not self._over.is_set():
             try:
                 records = self._log.read(self._positions, _READ_AT_ONCE)
-            except TidegateError as error:
+            except Exception as error:  # noqa: BLE001  # whatever stops the log: the next look may succeed
                 failed("decisions", error)
                 self._over.wait(RETRY_AFTER_S)
                 continue
@@ -95,7 +94,11 @@ class Decisions:
         decisions: list[Decision] = []
         for record in records:
             self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
-            decision = _decoder.decode(record.value)
+            try:
+                decision = _decoder.decode(record.value)
+            except msgspec.MsgspecError as error:
+                failed("decisions", error, partition=record.partition, offset=record.offset)
+                continue
             if decision.detector == self._detector:
                 decisions.append(decision)
         return decisions

@@ -1,4 +1,4 @@
-"""The door as an ASGI application, and how it is served."""
+"""The door as an ASGI application."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import msgspec
-import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -34,9 +33,6 @@ from tidegate.ports.keys import Keys
 from tidegate.ports.log import Log
 from tidegate.streams.decision import DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
-
-#: How long requests that are in may take to end when the door closes.
-_CLOSE_TIMEOUT_S = 10
 
 #: The door serves data, no pages: nothing of it may be framed, run, sniffed, kept or told on.
 _SECURITY_HEADERS = {
@@ -93,25 +89,6 @@ def create_app(
     for routes in (event_routes, read_routes, person_routes, _operator_routes):
         app.include_router(routes(door))
     return app
-
-
-def serve(app: FastAPI, host: str, port: int) -> uvicorn.Server:
-    """A server for the door; `run()` it. The metrics tell what an access log would."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=True,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
-        )
-    )
 
 
 def _operator_routes(door: Door) -> APIRouter:
