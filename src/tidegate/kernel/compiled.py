@@ -1,4 +1,8 @@
-"""How the loops of the window engine are compiled."""
+"""How the loops of the window engine are compiled.
+
+None of these functions makes an array, so that numba need not count references to those it is given: that would cost
+two atomic operations for each array of each call.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function in machine code, kept on disk beside its module, run without Python's lock.
-
-    None of these functions makes an array, so that numba need not count references to those it is given: that would
-    cost two atomic operations for each array of each call.
-    """
+    """The function in machine code, kept on disk beside its module, run without Python's lock."""
     return numba.njit(function, cache=True, nogil=True, _nrt=False)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function in machine code, copied to where it is called: a call would cost more than what it does."""
+    return numba.njit(function, nogil=True, _nrt=False, forceinline=True)

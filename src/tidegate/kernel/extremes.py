@@ -21,9 +21,7 @@ from tidegate.kernel.layout import (
     TURN,
     UPPER,
 )
-from tidegate.kernel.rowlog import LANES, NIL, VALID
-
-BEGIN_OF_TIME, END_OF_TIME = -(2**63), 2**63 - 1
+from tidegate.kernel.rowlog import BEGIN_OF_TIME, END_OF_TIME, HIGH, LANES, LOW, NIL, VALID
 
 
 @compiled
@@ -96,7 +94,8 @@ def unchain_row(log: Any, layout: Any, slot: Any, window: Any, row: Any) -> None
 @compiled
 def chain_labelled(log: Any, layout: Any, entity: Any, slot: Any, window: Any, time: Any) -> None:
     """Make the chains that read labels anew, as of `time`, which is the clock."""
-    low, high = log.heap[slot + layout[window + EDGES]], log.heap[slot + layout[window + EDGES] + 1]
+    edges = slot + layout[window + EDGES]
+    low, high = log.heap[edges + LOW], log.heap[edges + HIGH]
     for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
         lanes = extreme + EXTREME_LANE_BY_VERDICT
         if layout[lanes] == layout[lanes + 1] == layout[lanes + 2]:
@@ -132,7 +131,8 @@ def extreme_of(
         if first != NIL:
             found, best = _better(log, layout, extreme, first, time, found, best)
         return found, best ^ layout[extreme + TURN]
-    low, high = log.heap[slot + layout[window + EDGES]], log.heap[slot + layout[window + EDGES] + 1]
+    edges = slot + layout[window + EDGES]
+    low, high = log.heap[edges + LOW], log.heap[edges + HIGH]
     newest = rowlog.time_of(log, high) if high != NIL else BEGIN_OF_TIME
     # Rows from here on need no look: the chain's first row is the best of them, or there is none.
     looked_at = END_OF_TIME

@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.kernel import extremes, rowlog, table
-from tidegate.kernel.compiled import compiled
-from tidegate.kernel.extremes import BEGIN_OF_TIME, END_OF_TIME
+from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.layout import (
     ACCUMULATOR_BITS,
     ACCUMULATOR_WORDS,
@@ -37,13 +36,19 @@ from tidegate.kernel.layout import (
 )
 from tidegate.kernel.rowlog import (
     APPLIED,
+    BEGIN_OF_TIME,
+    CLOCK,
     EARLIER,
+    END_OF_TIME,
     FREE_VALUE,
     HEAD,
+    HIGH,
     LABEL_TIME,
     LABELLED,
     LATER,
     LINKS_A_LABEL_AND_ENTITY,
+    LOW,
+    LOW_TIME,
     NIL,
     OLDER,
     PENDING,
@@ -75,7 +80,7 @@ def _count_value(log: Any, slot: Any, running: Any, number: Any, value: Any, sig
         heap[running] -= 1
 
 
-@compiled
+@inlined
 def _count(log: Any, layout: Any, slot: Any, accumulator: Any, at: Any, verdict: Any, sign: Any) -> None:
     """Count a row, given by its place, in (sign 1) or out (-1) of an accumulator."""
     heap = log.heap
@@ -94,7 +99,7 @@ def _count(log: Any, layout: Any, slot: Any, accumulator: Any, at: Any, verdict:
             _count_value(log, slot, running, layout[accumulator + NUMBER], value, sign)
 
 
-@compiled
+@inlined
 def _count_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: Any, sign: Any) -> None:
     """Count a row in or out of a window, with what is known of it at `time`."""
     verdict, at = rowlog.verdict_at(log, row, time), rowlog.place(log, row)
@@ -102,14 +107,12 @@ def _count_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: An
         _count(log, layout, slot, accumulator, at, verdict, sign)
 
 
-@compiled
+@inlined
 def _is_counted(log: Any, layout: Any, slot: Any, window: Any, row: Any) -> Any:
     """Whether a row of the key is in the window's frame."""
-    low, high = log.heap[slot + layout[window + EDGES]], log.heap[slot + layout[window + EDGES] + 1]
-    if low == NIL or high == NIL:
-        return False
-    time = rowlog.time_of(log, row)
-    return rowlog.time_of(log, low) <= time <= rowlog.time_of(log, high)
+    edges, time = slot + layout[window + EDGES], rowlog.time_of(log, row)
+    high = log.heap[edges + HIGH]
+    return high != NIL and log.heap[edges + LOW_TIME] <= time <= rowlog.time_of(log, high)
 
 
 @compiled
@@ -178,16 +181,18 @@ def move_forward(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         lower, upper = max(time - layout[window + LOWER], floor), time - layout[window + UPPER]
         edges = slot + layout[window + EDGES]
-        low, high = heap[edges], heap[edges + 1]
-        if low != NIL and rowlog.time_of(log, low) < lower:
+        high = heap[edges + HIGH]
+        if heap[edges + LOW_TIME] < lower:
             newest_counted = rowlog.time_of(log, high) if high != NIL else BEGIN_OF_TIME
-            while low != NIL and rowlog.time_of(log, low) < lower:
-                if rowlog.time_of(log, low) <= newest_counted:
+            low, low_time = heap[edges + LOW], heap[edges + LOW_TIME]
+            while low_time < lower:
+                if low_time <= newest_counted:
                     _count_row(log, layout, slot, window, low, time, -1)
                     if with_chains:
                         extremes.unchain_row(log, layout, slot, window, low)
                 low = rowlog.following(log, number, low)
-            heap[edges] = low
+                low_time = rowlog.time_of(log, low) if low != NIL else END_OF_TIME
+            heap[edges + LOW], heap[edges + LOW_TIME] = low, low_time
         if high != heap[slot + TAIL]:
             row = rowlog.following(log, number, high) if high != NIL else heap[slot + HEAD]
             while row != NIL and rowlog.time_of(log, row) <= upper:
@@ -197,7 +202,7 @@ def move_forward(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor
                         extremes.chain_row(log, layout, slot, window, row, time)
                 high = row
                 row = rowlog.following(log, number, row)
-            heap[edges + 1] = high
+            heap[edges + HIGH] = high
 
 
 @compiled
@@ -207,20 +212,19 @@ def move_back(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: A
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         lower, upper = max(time - layout[window + LOWER], floor), time - layout[window + UPPER]
         edges = slot + layout[window + EDGES]
-        low, high = heap[edges], heap[edges + 1]
-        oldest_counted = rowlog.time_of(log, low) if low != NIL else END_OF_TIME
+        low, high = heap[edges + LOW], heap[edges + HIGH]
+        oldest_counted = heap[edges + LOW_TIME]
         while high != NIL and rowlog.time_of(log, high) > upper:
             if rowlog.time_of(log, high) >= oldest_counted:
                 _count_row(log, layout, slot, window, high, time, -1)
             high = rowlog.preceding(log, number, high)
-        heap[edges + 1] = high
+        heap[edges + HIGH] = high
         row = rowlog.preceding(log, number, low) if low != NIL else heap[slot + TAIL]
         while row != NIL and rowlog.time_of(log, row) >= lower:
             if rowlog.time_of(log, row) <= upper:
                 _count_row(log, layout, slot, window, row, time, 1)
-            low = row
+            heap[edges + LOW], heap[edges + LOW_TIME] = row, rowlog.time_of(log, row)
             row = rowlog.preceding(log, number, row)
-        heap[edges] = low
 
 
 @compiled
@@ -229,10 +233,10 @@ def count_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, with_chain
     heap, time = log.heap, rowlog.time_of(log, row)
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         edges = slot + layout[window + EDGES]
-        if heap[edges] == NIL or rowlog.time_of(log, heap[edges]) > time:
-            heap[edges] = row
+        if heap[edges + LOW_TIME] > time:
+            heap[edges + LOW], heap[edges + LOW_TIME] = row, time
         if layout[window + UPPER] == 0:
-            heap[edges + 1] = row
+            heap[edges + HIGH] = row
             _count_row(log, layout, slot, window, row, time, 1)
             if with_chains:
                 extremes.chain_row(log, layout, slot, window, row, time)
@@ -250,9 +254,9 @@ def chain_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, clock: Any
 def leave(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -> None:
     """Take a row that is older than `floor` out of all frames and off all cursors."""
     heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    move_forward(log, layout, entity, slot, rowlog.time_of(log, heap[slot + TAIL]), floor, True)  # noqa: FBT003 - numba
+    move_forward(log, layout, entity, slot, heap[slot + CLOCK], floor, True)  # noqa: FBT003 - numba
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        high = slot + layout[window + EDGES] + 1
+        high = slot + layout[window + EDGES] + HIGH
         if heap[high] == row:
             heap[high] = rowlog.preceding(log, number, row)
 
@@ -261,7 +265,7 @@ def leave(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -
 def value_demand(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> Any:
     """How many values a row of that time can at most add to what COUNT DISTINCT counts, while it is placed."""
     heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    clock = max(time, rowlog.time_of(log, heap[slot + TAIL]))
+    clock = max(time, heap[slot + CLOCK])
     label_count = 0
     label = heap[slot + PENDING]
     while label != NIL and heap[label + LABEL_TIME] <= clock:
@@ -275,7 +279,8 @@ def value_demand(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         if layout[window + WINDOW_DISTINCTS] == 0:
             continue
-        low, high = heap[slot + layout[window + EDGES]], heap[slot + layout[window + EDGES] + 1]
+        edges = slot + layout[window + EDGES]
+        low, high = heap[edges + LOW], heap[edges + HIGH]
         entering = 1 + label_count
         row = rowlog.following(log, number, high) if high != NIL else heap[slot + HEAD]
         while row != NIL and rowlog.time_of(log, row) <= clock - layout[window + UPPER]:

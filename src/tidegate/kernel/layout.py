@@ -29,7 +29,7 @@ SLOT_WORDS, CURSOR_WORDS, ONCE = 8, 9, 10
 
 ENTITY_NUMBER, WINDOWS, WINDOWS_END, ENTITY_ANSWERS, ENTITY_ANSWERS_END, ENTITY_WORDS = 0, 1, 2, 3, 4, 5
 
-# EDGES: the slot's word that is the low cursor; the high one follows. WINDOW_DISTINCTS: as DISTINCTS, of the window.
+# EDGES: the first of the slot's words that are the window's edges. WINDOW_DISTINCTS: as DISTINCTS, of the window.
 LOWER, UPPER, EDGES, WINDOW_DISTINCTS = 0, 1, 2, 3
 ACCUMULATORS, ACCUMULATORS_END, EXTREMES, EXTREMES_END, WINDOW_WORDS = 4, 5, 6, 7, 8
 
@@ -115,7 +115,9 @@ def lay_out(plan: WindowPlan) -> np.ndarray:
 
     cursor_words = max(
         (
-            rowlog.CURSORS + 2 * len(windows) + 2 * sum(len(kept_of(window, extremes=True)) for window in windows)
+            rowlog.CURSORS
+            + rowlog.EDGE_WORDS * len(windows)
+            + 2 * sum(len(kept_of(window, extremes=True)) for window in windows)
             for windows in windows_of
         ),
         default=rowlog.CURSORS,
@@ -135,7 +137,7 @@ def lay_out(plan: WindowPlan) -> np.ndarray:
             frame, accumulators = plan.windows[window], kept_of(window, extremes=False)
             record = [frame.lower_us, frame.upper_us, cursor]
             record.append(sum(running.kind == DISTINCT for running in accumulators))
-            cursor += 2
+            cursor += rowlog.EDGE_WORDS
             record.append(len(words))
             for running in accumulators:
                 where[running] = word

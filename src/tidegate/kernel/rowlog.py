@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tidegate.kernel import table
-from tidegate.kernel.compiled import compiled
+from tidegate.kernel.compiled import compiled, inlined
 
 NIL = -1
+
+BEGIN_OF_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 
 #: No row has come yet: far enough from the ends of int64 that a frame's length can be taken off.
 NEVER = -(2**62)
@@ -44,9 +46,12 @@ NEWEST, FIRST, ROWS, HEAP_END, FREE_SLOT, FREE_LABEL, FREE_WAITING, FREE_VALUE =
 SLOT_TABLE, WAITING_TABLE, VALUE_TABLE, REGISTERS = 8, 11, 14, 17
 ENTRIES, MASK, COUNT = 0, 1, 2
 
-# A slot's words; for each window its low and high cursor follow, for each extreme the two ends of its chain, and the
-# running values. APPLIED is the newest label that counts, PENDING the one after.
-KEY0, KEY1, HEAD, TAIL, APPLIED, PENDING, CURSORS = 0, 1, 2, 3, 4, 5, 6
+# A slot's words; for each window its edges follow, for each extreme the two ends of its chain, and the running values.
+# CLOCK is the time that its state is as of, APPLIED the newest label that counts, PENDING the one after.
+KEY0, KEY1, CLOCK, HEAD, TAIL, APPLIED, PENDING, CURSORS = 0, 1, 2, 3, 4, 5, 6, 7
+# A window's edges: the low and the high cursor, and the time of the low one, END_OF_TIME if it is NIL: it stands here
+# so that the row need not be looked at to see that it stays.
+LOW, HIGH, LOW_TIME, EDGE_WORDS = 0, 1, 2, 3
 # A label's words; for each entity two follow.
 LABEL_TIME, VERDICT, OLDER, LABELLED, EARLIER, LATER = 0, 1, 2, 3, 4, 5
 LABEL_WORDS, LINKS_A_LABEL_AND_ENTITY = 4, 2
@@ -69,28 +74,28 @@ class Log(NamedTuple):
     """int64[h]"""
 
 
-@compiled
+@inlined
 def place(log: Any, row: Any) -> Any:
     """Where a row lies in the ring."""
     return row & (log.rows.shape[0] - 1)
 
 
-@compiled
+@inlined
 def time_of(log: Any, row: Any) -> Any:
     return log.rows[place(log, row), TIME]
 
 
-@compiled
+@inlined
 def link(log: Any, row: Any, column: Any) -> Any:
     return np.int64(log.links[place(log, row), column])
 
 
-@compiled
+@inlined
 def following(log: Any, entity: Any, row: Any) -> Any:
     return link(log, row, NEXT + LINKS_AN_ENTITY * entity)
 
 
-@compiled
+@inlined
 def preceding(log: Any, entity: Any, row: Any) -> Any:
     return link(log, row, PREV + LINKS_AN_ENTITY * entity)
 
@@ -112,10 +117,13 @@ def _join(log: Any, entity: Any, slot: Any, before: Any, after: Any, first: Any,
 @compiled
 def link_row(log: Any, entity: Any, slot: Any, row: Any) -> None:
     """Put a row into its key's list, after all that are not newer."""
-    before, after = log.heap[slot + TAIL], NIL
-    while before != NIL and time_of(log, before) > time_of(log, row):
-        after = before
-        before = preceding(log, entity, before)
+    before, after, time = log.heap[slot + TAIL], NIL, time_of(log, row)
+    if time >= log.heap[slot + CLOCK]:
+        log.heap[slot + CLOCK] = time
+    else:
+        while before != NIL and time_of(log, before) > time:
+            after = before
+            before = preceding(log, entity, before)
     at, column = place(log, row), LINKS_AN_ENTITY * entity
     log.links[at, NEXT + column] = after
     log.links[at, PREV + column] = before
@@ -129,12 +137,12 @@ def unlink_row(log: Any, entity: Any, slot: Any, row: Any) -> None:
     _join(log, entity, slot, before, after, after, before)
 
 
-@compiled
+@inlined
 def verdict_of(log: Any, label: Any) -> Any:
     return UNKNOWN if label == NIL else log.heap[label + VERDICT]
 
 
-@compiled
+@inlined
 def label_at(log: Any, newest: Any, time: Any) -> Any:
     """The newest label of a history, given by its newest, that is not newer than `time`."""
     label = newest
@@ -143,14 +151,14 @@ def label_at(log: Any, newest: Any, time: Any) -> Any:
     return label
 
 
-@compiled
+@inlined
 def verdict_at(log: Any, row: Any, time: Any) -> Any:
     """What was known of a row at a time."""
     newest = link(log, row, LABEL)
     return UNKNOWN if newest == NIL else verdict_of(log, label_at(log, newest, time))
 
 
-@compiled
+@inlined
 def take(log: Any, free: Any, words: Any) -> Any:
     """Room for one more of a kind: `free` is the register of its first free one, whose first word names the next."""
     heap = log.heap
@@ -169,7 +177,7 @@ def give_back(log: Any, free: Any, name: Any) -> None:
     log.heap[free] = name
 
 
-@compiled
+@inlined
 def find(log: Any, register: Any, key0: Any, key1: Any) -> Any:
     """The position of a key's entry in one of the heap's tables, EMPTY if it has none."""
     heap = log.heap
@@ -186,7 +194,7 @@ def find(log: Any, register: Any, key0: Any, key1: Any) -> Any:
     return table.EMPTY
 
 
-@compiled
+@inlined
 def named(log: Any, register: Any, at: Any) -> Any:
     """What the entry at a position names."""
     return table.name_in(log.heap[log.heap[register + ENTRIES] + at])

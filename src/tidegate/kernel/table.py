@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.kernel.compiled import compiled
+from tidegate.kernel.compiled import compiled, inlined
 
 EMPTY = -1
 
@@ -20,7 +20,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 
 
-@compiled
+@inlined
 def hash_of(key0: Any, key1: Any) -> Any:
     """31 bits."""
     h = np.uint64(key0) * _GOLDEN
@@ -29,7 +29,7 @@ def hash_of(key0: Any, key1: Any) -> Any:
     return np.int64(h >> np.uint64(33))
 
 
-@compiled
+@inlined
 def name_in(entry: Any) -> Any:
     return entry & 0xFFFFFFFF
 

@@ -23,7 +23,7 @@ import numpy as np
 from tidegate.errors import StateError
 from tidegate.kernel import frames, labels, rowlog, table
 from tidegate.kernel.compiled import compiled
-from tidegate.kernel.extremes import END_OF_TIME, extreme_of
+from tidegate.kernel.extremes import extreme_of
 from tidegate.kernel.layout import (
     AGGREGATE,
     ANSWER_FROM,
@@ -43,6 +43,7 @@ from tidegate.kernel.layout import (
     ENTITY_ANSWERS_END,
     ENTITY_NUMBER,
     ENTITY_WORDS,
+    EDGES,
     EXTREME,
     HORIZON,
     LABELLED,
@@ -51,10 +52,13 @@ from tidegate.kernel.layout import (
     SUM,
     UPPER,
     VALID_COUNT,
+    WINDOW_WORDS,
+    WINDOWS,
+    WINDOWS_END,
     lay_out,
 )
 from tidegate.kernel.plan import WindowPlan
-from tidegate.kernel.rowlog import NIL, Log
+from tidegate.kernel.rowlog import END_OF_TIME, NIL, Log
 from tidegate.kernel.storage import (
     ENOUGH,
     MORE_HEAP,
@@ -157,12 +161,17 @@ def _answer_alone(layout: Any, arrivals: Any, answers: Any, i: Any) -> None:
 
 
 @compiled
-def _open_slot(log: Any, layout: Any, key0: Any, key1: Any) -> Any:
-    """A slot for a key that has none: nothing counted, no cursor set."""
+def _open_slot(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
+    """A slot for a row's key, which has none: nothing counted, no cursor set."""
+    number = layout[entity + ENTITY_NUMBER]
+    key0, key1 = arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1]
     slot = rowlog.take(log, rowlog.FREE_SLOT, layout[SLOT_WORDS])
     rowlog.enter(log, rowlog.SLOT_TABLE, key0, key1, slot)
     log.heap[slot + rowlog.HEAD : slot + layout[CURSOR_WORDS]] = NIL
     log.heap[slot + layout[CURSOR_WORDS] : slot + layout[SLOT_WORDS]] = 0
+    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
+        log.heap[slot + layout[window + EDGES] + rowlog.LOW_TIME] = END_OF_TIME
+    log.heap[slot + rowlog.CLOCK] = arrivals.times[i]
     return slot
 
 
@@ -178,7 +187,7 @@ def _slot_of(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
 def _place_out_of_order(
     log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, answers: Any, i: Any
 ) -> None:
-    time, clock = rowlog.time_of(log, row), rowlog.time_of(log, log.heap[slot + rowlog.TAIL])
+    time, clock = rowlog.time_of(log, row), log.heap[slot + rowlog.CLOCK]
     frames.move_forward(log, layout, entity, slot, clock, floor, True)  # noqa: FBT003 - numba knows no keywords here
     unlabelled = frames.take_back_labels(log, layout, entity, slot, time)
     frames.move_back(log, layout, entity, slot, time, floor)
@@ -255,7 +264,7 @@ def _label(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> None:
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
         number = layout[entity + ENTITY_NUMBER]
         slot = rowlog.link(log, row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number)
-        clock = rowlog.time_of(log, log.heap[slot + rowlog.TAIL])
+        clock = log.heap[slot + rowlog.CLOCK]
         if label != known:
             labels.link_label(log, number, slot, label, clock)
         applies = rowlog.label_at(log, newest, clock) == label
@@ -315,9 +324,8 @@ def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any, answers:
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
         slot = _slot_of(log, layout, entity, arrivals, i)
         if slot == NIL:
-            number = layout[entity + ENTITY_NUMBER]
-            slot = _open_slot(log, layout, arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1])
-        elif time < rowlog.time_of(log, log.heap[slot + rowlog.TAIL]):
+            slot = _open_slot(log, layout, entity, arrivals, i)
+        elif time < log.heap[slot + rowlog.CLOCK]:
             _place_out_of_order(log, layout, entity, slot, row, floor, answers, i)
             continue
         _place(log, layout, entity, slot, row, floor, answers, i)
