@@ -138,23 +138,24 @@ def test_arrival_shuffled_within_the_lateness_changes_nothing_but_what_had_not_a
     assert_equals_reference(decided, missing[by_number], amount[by_number])
 
 
-@pytest.mark.parametrize(
-    ("transaction", "expected"),
-    [
-        (1_236_698, [(4, 34, 120), (68.4225, 67.468529, 64.61175), (2, 9, 31), (0, 0, 0)]),
-        (1_236_701, [(1, 12, 61), (26.13, 56.269167, 49.095902), (1, 10, 26), (0, 0, 0.076923)]),
-    ],
-)
-def test_rows_that_were_checked_by_hand(detector, mapping, tmp_path, transaction, expected):
-    time_of = pq.read_table(RAW, filters=[("TRANSACTION_ID", "=", transaction)])["TX_DATETIME"][0].as_py()
-    since, out = time_of - timedelta(days=38), tmp_path / "out.parquet"
-    replay(RAW, mapping, detector, out, since=since, until=time_of + timedelta(seconds=1))
+CHECKED_BY_HAND = {
+    1_236_698: [(4, 34, 120), (68.4225, 67.468529, 64.61175), (2, 9, 31), (0, 0, 0)],
+    1_236_701: [(1, 12, 61), (26.13, 56.269167, 49.095902), (1, 10, 26), (0, 0, 0.076923)],
+}
+
+
+def test_rows_that_were_checked_by_hand(detector, mapping, tmp_path):
+    times = pq.read_table(RAW, filters=[("TRANSACTION_ID", "in", list(CHECKED_BY_HAND))])["TX_DATETIME"].to_pylist()
+    since, out = min(times) - timedelta(days=38), tmp_path / "out.parquet"
+    replay(RAW, mapping, detector, out, since=since, until=max(times) + timedelta(seconds=1))
     decided = pq.read_table(out)
     assert pc.min(decided["event_time"]).as_py() >= since
-    row = decided.filter(pc.equal(decided["event_id"], str(transaction))).to_pylist()[0]
-    names = ("customer_id_nb_tx", "customer_id_avg_amount", "terminal_id_nb_tx", "terminal_id_risk")
-    for name, values in zip(names, expected, strict=True):
-        assert [row[f"{name}_{days}day_window"] for days in (1, 7, 30)] == pytest.approx(values, abs=1e-6), name
+    for transaction, expected in CHECKED_BY_HAND.items():
+        row = decided.filter(pc.equal(decided["event_id"], str(transaction))).to_pylist()[0]
+        names = ("customer_id_nb_tx", "customer_id_avg_amount", "terminal_id_nb_tx", "terminal_id_risk")
+        for name, values in zip(names, expected, strict=True):
+            found = [row[f"{name}_{days}day_window"] for days in (1, 7, 30)]
+            assert found == pytest.approx(values, abs=1e-6), name
 
 
 CUT = 20_000
@@ -386,3 +387,5 @@ def test_there_must_be_a_source_and_a_place_for_the_result(detector, mapping, tm
         replay(tmp_path / "none.csv", mapping, detector, tmp_path / "out.parquet", state=tmp_path / "state")
     with pytest.raises(NotFoundError, match="there is no folder"):
         replay(RAW, mapping, detector, tmp_path / "none" / "out.parquet")
+    with pytest.raises(UsageError, match="wanted the name of a file"):
+        replay(RAW, mapping, detector, tmp_path)

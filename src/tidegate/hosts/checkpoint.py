@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.errors import DamagedError, FencedError, TidegateError, UsageError
-from tidegate.hosts.delayed_labels import DelayedLabels
 
 _MARK = "checkpoint.json"
 
 
-class Tally(msgspec.Struct, kw_only=True):
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted up to a checkpoint."""
 
     events: int = 0
@@ -37,8 +36,20 @@ class Position(NamedTuple):
     row: int
 
 
+class State(NamedTuple):
+    """All that a replay needs to go on after an event: the kernel's arrays, the labels that have not arrived, and the
+    stream's clock, which is the highest event time so far.
+    """
+
+    after: Position
+    clock_us: int
+    tally: Tally
+    kernel: dict[str, npt.NDArray[np.generic]]
+    labels: pa.Table
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """`clock_us` is the stream's clock: the highest event time so far."""
+    """What checkpoint.json says: the small parts of the state, and the number that the files of the others have."""
 
     replay: str
     number: int
@@ -103,37 +114,37 @@ class Checkpoints:
                 for index in range(reader.num_record_batches):
                     yield reader.get_batch(index)
 
-    def kernel(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The kernel's arrays at the last checkpoint."""
-        with np.load(self._path("kernel", self._number), allow_pickle=False) as arrays:
-            return dict(arrays)
-
-    def labels(self) -> pa.Table:
-        """The labels that had not arrived at the last checkpoint."""
-        with pa.memory_map(str(self._path("labels", self._number))) as file:
-            return pa.ipc.open_file(file).read_all()
+    def state(self) -> State | None:
+        """The state at the last checkpoint, if there is one."""
+        last = self.last
+        if last is None:
+            return None
+        with np.load(self._path("kernel", last.number), allow_pickle=False) as arrays:
+            kernel = dict(arrays)
+        with pa.memory_map(str(self._path("labels", last.number))) as file:
+            labels = pa.ipc.open_file(file).read_all()
+        return State(last.after, last.clock_us, last.tally, kernel, labels)
 
     def add(self, decided: pa.RecordBatch) -> None:
         """Keep what was decided, for the next checkpoint."""
         self._part.write_batch(decided)
 
-    def commit(
-        self, after: Position, tally: Tally, kernel: dict[str, npt.NDArray[np.generic]], labels: DelayedLabels
-    ) -> None:
+    def commit(self, state: State) -> None:
         """Make what was added since the last checkpoint, and the state after it, durable in one step."""
         number = self._number + 1
         self._part.close()
         with self._path("kernel", number).open("wb") as file:
-            np.savez(file, allow_pickle=False, **kernel)
-        pending = labels.snapshot()
-        with pa.ipc.new_file(str(self._path("labels", number)), pending.schema) as writer:
-            writer.write_table(pending)
+            np.savez(file, allow_pickle=False, **state.kernel)
+        with pa.ipc.new_file(str(self._path("labels", number)), state.labels.schema) as writer:
+            writer.write_table(state.labels)
         for kind in ("decided", "kernel", "labels"):
-            _sync(self._path(kind, number))
-        self.last = Checkpoint(replay=self._replay, number=number, after=after, clock_us=labels.clock_us, tally=tally)
+            sync(self._path(kind, number))
+        self.last = Checkpoint(
+            replay=self._replay, number=number, after=state.after, clock_us=state.clock_us, tally=state.tally
+        )
         written = self.folder / f"{_MARK}.new"
         written.write_bytes(msgspec.json.encode(self.last))
-        _sync(written)
+        sync(written)
         written.replace(self.folder / _MARK)
         for kind in ("kernel", "labels"):
             self._path(kind, number - 1).unlink(missing_ok=True)
@@ -162,7 +173,8 @@ class Checkpoints:
         return pa.ipc.new_file(str(self._path("decided", self._number + 1)), self._schema)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what was written to a file on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,10 +43,10 @@ def ordered_rows(
     spill: Path,
     batch_rows: int,
     progress: Progress,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch]:
     """Batches of exactly `batch_rows` rows (the last has the rest) with the mapping's columns and ROW: those in the
     span, after `after` if it is given. `spill` is a folder that the sort may fill. `progress` is told of the rows that
-    are read, then of those that were given out.
+    are read.
 
     Raises:
         NotFoundError: there is no such source.
@@ -68,12 +68,9 @@ def ordered_rows(
                 f"WHERE {conditions} ORDER BY {_ORDER_BY[order]}",
                 values,
             )
-            done = 0
             for batch in rows.to_arrow_reader(batch_rows):
                 _check(mapping, batch)
                 yield batch
-                done += batch.num_rows
-                progress(done, reading.rows)
         except (duckdb.Error, pa.ArrowException) as error:
             if reading.failure:
                 raise reading.failure from None
@@ -85,16 +82,16 @@ class _Reading:
 
     def __init__(self, source: Source, progress: Progress) -> None:
         self.failure: TidegateError | None = None
-        self.rows = 0
         self._source = source
         self._progress = progress
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        rows = 0
         try:
             for batch in self._source.batches:
                 yield batch
-                self.rows += batch.num_rows
-                self._progress(self.rows, self._source.rows)
+                rows += batch.num_rows
+                self._progress(rows, self._source.rows)
         except TidegateError as failure:
             self.failure = failure
             raise

@@ -8,14 +8,17 @@ its state, a replay that was killed goes on from its last checkpoint and ends wi
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -23,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.checkpoint import Checkpoints, Position, Tally
+from tidegate.hosts.checkpoint import Checkpoints, Position, State, Tally, sync
 from tidegate.hosts.delayed_labels import DelayedLabels
 from tidegate.hosts.mapping import IS_FRAUD, Mapping
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
@@ -76,107 +79,143 @@ def replay(
         DamagedError: what `state` holds is not what was written.
     """
     started = time.monotonic()
-    if not out.parent.is_dir():
-        raise NotFoundError(f"out {out}: there is no folder {out.parent}")
-    if mapping.schema.name != detector.stream.name:
-        raise UsageError(
-            f"mapping {mapping.name} makes {mapping.schema.name}, detector {detector.name} reads {detector.stream.name}"
-        )
-    run = _Run(mapping, detector)
+    _check(mapping, detector, out)
+    run = _Run(mapping, detector, progress)
     span = Span(_to_us(since), _to_us(until))
     unfinished = out.with_name(f".{out.name}.unfinished")
     with ExitStack() as stack:
         stack.callback(unfinished.unlink, missing_ok=True)
         writer = stack.enter_context(pq.ParquetWriter(unfinished, run.schema))
         checkpoints: Checkpoints | None = None
-        after: Position | None = None
+        restored: State | None = None
         if state:
             told = (_version(source), mapping.text, detector.name, detector.version, span, order, batch_rows)
             identity = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
             checkpoints = stack.enter_context(closing(Checkpoints(state, identity, run.schema)))
+            restored = checkpoints.state()
             spill = state / "spill"
             shutil.rmtree(spill, ignore_errors=True)
         else:
             spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)))
-        if checkpoints and checkpoints.last:
+        if checkpoints and restored:
             for decided in checkpoints.decided():
                 writer.write_batch(decided)
-            run.restore(checkpoints)
-            after = checkpoints.last.after
+            run.restore(restored)
 
         resumed_at = run.tally.events
-        last_commit = time.monotonic()
-        for rows in ordered_rows(
+        rows = ordered_rows(
             source,
             mapping,
             span=span,
             order=order,
-            after=after,
+            after=restored.after if restored else None,
             spill=spill,
             batch_rows=batch_rows,
-            progress=progress,
-        ):
-            decided = run.decide(rows)
+            progress=run.read,
+        )
+        # Three steps at once, each a batch ahead of the next: DuckDB gives rows, the kernel decides, here is written.
+        batches = stack.enter_context(closing(_ahead(rows)))
+        decisions = run.decide(batches, checkpoint_interval_s if checkpoints else math.inf)
+        for decided, snapshot in stack.enter_context(closing(_ahead(decisions))):
             writer.write_batch(decided)
             if checkpoints:
                 checkpoints.add(decided)
-                if time.monotonic() - last_commit >= checkpoint_interval_s:
-                    checkpoints.commit(_position(rows), run.tally, run.kernel.snapshot(), run.labels)
-                    last_commit = time.monotonic()
+                if snapshot:
+                    checkpoints.commit(snapshot)
 
         writer.close()
+        sync(unfinished)
         unfinished.replace(out)
         if checkpoints:
             checkpoints.clear()
     return Summary(tally=run.tally, resumed_at=resumed_at, seconds=time.monotonic() - started)
 
 
+def _check(mapping: Mapping, detector: Detector, out: Path) -> None:
+    if not out.parent.is_dir():
+        raise NotFoundError(f"out {out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise UsageError(f"out {out}: wanted the name of a file, got a folder")
+    if mapping.schema.name != detector.stream.name:
+        raise UsageError(
+            f"mapping {mapping.name} makes {mapping.schema.name}, detector {detector.name} reads {detector.stream.name}"
+        )
+
+
 class _Run:
     """What a replay carries from batch to batch."""
 
-    def __init__(self, mapping: Mapping, detector: Detector) -> None:
-        self.kernel = Kernel(detector)
-        self.labels = DelayedLabels(mapping.known_after_us)
+    def __init__(self, mapping: Mapping, detector: Detector, progress: Progress) -> None:
         self.tally = Tally()
+        self._kernel = Kernel(detector)
+        self._labels = DelayedLabels(mapping.known_after_us)
         self._mapping = mapping
-        nothing = self.kernel.decide(pa.RecordBatch.from_pylist([], mapping.schema.arrow))
+        self._progress = progress
+        self._read = 0
+        nothing = self._kernel.decide(pa.RecordBatch.from_pylist([], mapping.schema.arrow))
         self.schema = nothing.table().schema.with_metadata(
             {"tidegate.detector": detector.name, "tidegate.detector_version": detector.version}
         )
 
-    def restore(self, checkpoints: Checkpoints) -> None:
-        """Go back to the last checkpoint."""
-        last = checkpoints.last
-        assert last
-        self.kernel.restore(checkpoints.kernel())
-        self.labels.restore(checkpoints.labels(), last.clock_us, last.tally.events)
-        self.tally = last.tally
+    def restore(self, state: State) -> None:
+        self.tally = state.tally
+        self._kernel.restore(state.kernel)
+        self._labels.restore(state.labels, state.clock_us, state.tally.events)
 
-    def decide(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The decisions on rows that have the mapping's columns."""
+    def read(self, done: int, total: int | None) -> None:
+        """Take note of how much of the source is read."""
+        self._read = done
+        self._progress(done, total)
+
+    def decide(
+        self, batches: Iterator[pa.RecordBatch], snapshot_interval_s: float
+    ) -> Generator[tuple[pa.RecordBatch, State | None]]:
+        """The decisions on each batch of rows, and the state after it when so many seconds have passed."""
+        last_snapshot = time.monotonic()
+        for rows in batches:
+            decided, snapshot = self._decide(rows), None
+            if time.monotonic() - last_snapshot >= snapshot_interval_s:
+                snapshot = self._snapshot(rows)
+                last_snapshot = time.monotonic()
+            yield decided, snapshot
+            self._progress(self.tally.events, max(self._read, self.tally.events))
+
+    def _decide(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         events = self._mapping.complete(rows)
         labelled = IS_FRAUD in rows.schema.names
         is_fraud = rows.column(IS_FRAUD) if labelled else pa.nulls(rows.num_rows, pa.bool_())
-        labels, before = self.labels.arrive(events, is_fraud)
-        decisions = self.kernel.decide(events, labels, before)
-        decided = decisions.table()
+        labels, before = self._labels.arrive(events, is_fraud)
+        decided = self._kernel.decide(events, labels, before).table()
         tally = self.tally
-        tally.events += events.num_rows
-        tally.labels += labels.num_rows
-        tally.decisions += decided.num_rows
-        tally.late += pc.sum(decided["late"]).as_py() or 0
-        tally.outcomes = _counted(tally.outcomes, decided["outcome"].to_pylist())
-        tally.rules = _counted(tally.rules, pc.list_flatten(decided["rules"]).to_pylist())
+        self.tally = Tally(
+            events=tally.events + events.num_rows,
+            labels=tally.labels + labels.num_rows,
+            decisions=tally.decisions + decided.num_rows,
+            late=tally.late + (pc.sum(decided["late"]).as_py() or 0),
+            outcomes=_counted(tally.outcomes, decided["outcome"].to_pylist()),
+            rules=_counted(tally.rules, pc.list_flatten(decided["rules"]).to_pylist()),
+        )
         return pa.RecordBatch.from_arrays([column.combine_chunks() for column in decided.columns], schema=self.schema)
+
+    def _snapshot(self, rows: pa.RecordBatch) -> State:
+        after = Position(rows.column("event_time").cast(pa.int64())[-1].as_py(), rows.column(ROW)[-1].as_py())
+        return State(after, self._labels.clock_us, self.tally, self._kernel.snapshot(), self._labels.snapshot())
+
+
+_Item = TypeVar("_Item")
+
+
+def _ahead(items: Generator[_Item]) -> Generator[_Item]:
+    """The items, each made in a thread while the one before it is worked on."""
+    with closing(items), ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _counted(counts: dict[str, int], values: list[Any]) -> dict[str, int]:
     return dict(sorted((Counter(counts) + Counter(values)).items()))
-
-
-def _position(rows: pa.RecordBatch) -> Position:
-    time_us = rows.column("event_time").cast(pa.int64())
-    return Position(time_us[-1].as_py(), rows.column(ROW)[-1].as_py())
 
 
 def _to_us(instant: datetime | None) -> int | None:

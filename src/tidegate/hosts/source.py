@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tidegate.errors import MappingError, NotFoundError, UsageError
 
 #: Column that is added to those of the file: the row, counted from 0.
-ROW = "source_row"
+ROW = "tidegate_row"
 
 #: Rows of Parquet read at once.
 _READ_ROWS = 65_536
