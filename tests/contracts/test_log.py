@@ -238,6 +238,7 @@ def test_seek_moves_the_partitions_it_names(log: Log) -> None:
     log.append(entries(range(40)))
     consumer = log.consumer("group", ["in"])
     everything_read = consumer.poll(100, 0)
+    assert consumer.poll(100, 0) == []
     consumer.seek({TopicPartition("in", 2): 1})
     assert consumer.poll(100, 0) == [r for r in everything_read if r.partition == 2 and r.offset >= 1]
     with pytest.raises(NotFoundError):

@@ -20,6 +20,7 @@ from tidegate.ports.log import Consumer, Entry, Log, Positions, Record, TopicPar
 TOPICS = {"a": 2, "b": 3}
 RETENTION_MS = 10
 GROUPS = ("x", "y")
+MEMBERS = 4
 
 entries = st.lists(
     st.builds(
@@ -31,6 +32,7 @@ entries = st.lists(
         st.integers(0, 30),
         st.none() | st.integers(0, 12),
     ),
+    min_size=1,
     max_size=6,
 )
 
@@ -108,6 +110,7 @@ class LogMachine(RuleBasedStateMachine):
         appended = self.log.append(written)
         self.model.write(written, [(a.partition, a.offset, a.duplicate) for a in appended])
 
+    @precondition(lambda self: len(self.members) < MEMBERS)
     @rule(group=st.sampled_from(GROUPS))
     def join(self, group: str) -> None:
         consumer = self.log.consumer(group, sorted(TOPICS))
@@ -117,7 +120,7 @@ class LogMachine(RuleBasedStateMachine):
         self.members.append(Member(consumer, group, dict(committed)))
 
     @precondition(lambda self: self.members)
-    @rule(data=st.data(), limit=st.integers(1, 8))
+    @rule(data=st.data(), limit=st.integers(1, 20))
     def poll(self, data: st.DataObject, limit: int) -> None:
         member = data.draw(st.sampled_from(self.members))
         records = member.consumer.poll(limit, 0)
@@ -177,5 +180,5 @@ class LogMachine(RuleBasedStateMachine):
 def test_it_does_as_the_model_does(opener: Callable[[Path], Log]) -> None:
     machine = type("Machine", (LogMachine,), {"opener": staticmethod(opener)})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None, database=None)
+        machine, settings=settings(max_examples=80, stateful_step_count=40, deadline=None, database=None)
     )
