@@ -238,7 +238,7 @@ def test_progress_is_told_of_reading_and_of_deciding(detector, mapping, cut, tmp
         batch_rows=8_192,
     )
     assert told.index((CUT, CUT)) < len(told) - 1
-    assert told[-3:] == [(8_192, CUT), (16_384, CUT), (CUT, CUT)]
+    assert told[-4:] == [(8_192, CUT), (16_384, CUT), (CUT, CUT), (CUT, CUT)]
 
 
 # What a kill leaves behind. ------------------------------------------------------------------------------------------

@@ -179,6 +179,8 @@ class _Run:
                 last_snapshot = time.monotonic()
             yield decided, snapshot
             self._progress(self.tally.events, max(self._read, self.tally.events))
+        # Rows that `since` and `until` left out were read too.
+        self._progress(self.tally.events, self.tally.events)
 
     def _decide(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         events = self._mapping.complete(rows)
