@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import msgspec
@@ -24,7 +24,7 @@ from tidegate.errors import StateError
 from tidegate.ports.log import Log, Positions, TopicPartition
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Outcome
 from tidegate.streams.schema import STREAMS
 from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
@@ -153,7 +153,7 @@ class Demo:
         return {
             "events": {"in": sum(counts[stream] for stream in STREAMS), "rejected": counts[REJECTED]},
             "decisions": counts[DECISIONS],
-            "outcomes": dict(self.account.outcomes),
+            "outcomes": {outcome: self.account.outcomes[outcome] for outcome in get_args(Outcome)},
             "alerts": counts[ALERTS],
             "latency_ms": pulse["latency_ms"],
             "streams": {stream: counts[stream] for stream in STREAMS},

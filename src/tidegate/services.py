@@ -33,6 +33,9 @@ from tidegate.wiring import (
 #: committed is done again at the next start.
 _ORPHAN_TIMEOUT_S = 5
 
+#: What a request may still take once the service is told to stop.
+_GRACE_S = 5
+
 #: The lake and the simulated sources leave the processor to the engine and the door.
 _BACKGROUND_NICE = 5
 
@@ -79,14 +82,21 @@ def _watch_lifeline(stop: threading.Event) -> None:
 def _serve(app: FastAPI, port: int, context: Context) -> None:
     # In a thread of its own, uvicorn leaves the signals to us.
     config = uvicorn.Config(
-        app, host=context.settings.host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        app,
+        host=context.settings.host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():
         context.stop.wait(0.02)
-    context.ready()
+    if server.started:
+        context.ready()
     while thread.is_alive() and not context.stop.wait(0.2):
         pass
     server.should_exit = True

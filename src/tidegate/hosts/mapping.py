@@ -149,7 +149,7 @@ class Mapping(msgspec.Struct, frozen=True):
 
 
 def _nullable(name: str, kind: str) -> Field:
-    return Field(name, kind, nullable=True, doc="", personal=None, symbols=(), minimum=None)
+    return Field(name, kind, nullable=True, doc="", personal=None, symbols=())
 
 
 def _columns(schema: Schema) -> list[Field]:
@@ -174,8 +174,8 @@ def _refused(field: Field) -> str:
         conditions.append(f"length({name}) NOT BETWEEN 1 AND {MAX_TEXT_CHARS}")
     elif field.kind == "timestamp":
         conditions.append(f"{name} NOT BETWEEN TIMESTAMP '0001-01-01' AND TIMESTAMP '9999-12-31'")
-    elif field.minimum is not None:
-        conditions.append(f"{name} < {field.minimum}")
+    elif field.kind == "long":
+        conditions.append(f"{name} NOT BETWEEN {field.bounds[0]} AND {field.bounds[1]}")
     return " OR ".join(conditions) or "false"
 
 
@@ -187,8 +187,8 @@ def _wanted(field: Field) -> str:
         wanted = f"a text of 1 to {MAX_TEXT_CHARS} characters"
     elif field.kind == "timestamp":
         wanted = "a time of the years 1 to 9999"
-    elif field.minimum is not None:
-        wanted = f"an integer of at least {field.minimum}"
+    elif field.kind == "long":
+        wanted = f"an integer from {field.bounds[0]} to {field.bounds[1]}"
     return wanted if field.nullable else f"{wanted}, which is required"
 
 

@@ -198,7 +198,7 @@ def _wanted(field: Field) -> str:
         case "timestamp":
             return "an RFC 3339 time with its offset, or microseconds"
         case "long":
-            return f"an integer from {field.minimum if field.minimum is not None else '-2^63'} to 2^63 - 1"
+            return f"an integer from {field.bounds[0]} to {field.bounds[1]}"
         case "double":
             return "a number"
         case _:

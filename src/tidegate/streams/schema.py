@@ -27,7 +27,7 @@ MAX_TEXT_CHARS = 1024
 
 STREAMS = ("transactions", "labels", "customers", "stock", "prices", "carts", "sessions")
 
-_LEAST_LONG, _MOST_LONG = -(2**63), 2**63 - 1
+LONG_BOUNDS = (-(2**63), 2**63 - 1)
 
 _AVRO_TO_ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 _AVRO_TO_PYTHON = {"string": str, "long": int, "double": float, "boolean": bool}
@@ -43,8 +43,8 @@ class Field:
     doc: str
     personal: PersonalClass | None
     symbols: tuple[str, ...]
-    minimum: int | None
-    maximum: int | None = None
+    bounds: tuple[int, int] = LONG_BOUNDS
+    """Least and greatest value of a long."""
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -63,8 +63,7 @@ class Field:
         elif self.kind == "string":
             base = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
         elif self.kind == "long":
-            least = _LEAST_LONG if self.minimum is None else self.minimum
-            most = _MOST_LONG if self.maximum is None else self.maximum
+            least, most = self.bounds
             base = Annotated[int, msgspec.Meta(ge=least, le=most)]
         else:
             base = _AVRO_TO_PYTHON[self.kind]
@@ -128,8 +127,7 @@ def _field(declared: dict[str, Any]) -> Field:
         doc=declared.get("doc", ""),
         personal=declared.get("personal"),
         symbols=symbols,
-        minimum=declared.get("minimum"),
-        maximum=declared.get("maximum"),
+        bounds=(declared.get("minimum", LONG_BOUNDS[0]), declared.get("maximum", LONG_BOUNDS[1])),
     )
 
 
