@@ -67,7 +67,8 @@ def open_keys(settings: Settings) -> Keys:
 
 def open_identity(settings: Settings) -> Identity:
     """Users, sources and the key their tokens are signed with."""
-    return EmbeddedIdentity(settings.data / "identity.sqlite", open_keys(settings).signing_key("identity"), open_clock())
+    signing_key = open_keys(settings).signing_key("identity")
+    return EmbeddedIdentity(settings.data / "identity.sqlite", signing_key, open_clock())
 
 
 def open_audit(settings: Settings) -> Audit:

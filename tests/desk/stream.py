@@ -106,6 +106,7 @@ class Stream:
             },
             rules={"card_velocity": True, "many_cards_one_ip": True, "round_amount": False, "sleeping_account": False},
             shadow=["many_cards_one_ip"],
+            points={"card_velocity": 60},
             freshness={"merchant_fraud_rate_30d": "defaulted"},
             late=False,
             score=score,

@@ -159,7 +159,7 @@ def test_what_is_wrong_with_a_mapping_around_its_fields(tmp_path, how, said):
         ({}, {"customer": ["1", "2", ""]}, "field customer_id: row 3"),
         ({}, {"customer": ["x" * 1025, "2", "3"]}, "field customer_id: row 1"),
         ({}, {"channel": ["pos", "carrier pigeon", "pos"]}, "row 2 of the source does not give one of pos"),
-        ({}, {"amount": [1.0, 2.0, -0.5]}, "field amount_minor: row 3 of the source does not give an integer of at"),
+        ({}, {"amount": [1.0, 2.0, -0.5]}, "field amount_minor: row 3 of the source does not give an integer from"),
         ({}, {"at": [None, *ROWS["at"][1:]]}, "field event_time: row 1 of the source does not give a time"),
         ({"event_time": "TIMESTAMP 'infinity'"}, {}, "a time of the years 1 to 9999"),
         ({"amount_minor": "CAST(customer AS BIGINT)"}, {}, "field amount_minor: 'CAST(customer AS BIGINT)' fails on"),

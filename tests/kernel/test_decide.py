@@ -128,7 +128,10 @@ def test_the_score_is_capped():
     events = transactions([{}, *card(1, amount_minor=90_000)]).slice(1)
     decisions = engine.decide(events, labels([("e0", True)]), np.array([0]))
     assert decisions.table().column("score").to_pylist() == [100]
-    assert decisions.records()[0].reasons == ["Amount 900.00 EUR", "1 frauds on it"]
+    record = decisions.records()[0]
+    assert record.reasons == ["1 frauds on it", "Amount 900.00 EUR"]
+    assert list(record.points.values()) == sorted(record.points.values(), reverse=True)
+    assert sum(record.points.values()) > record.score == 100
 
 
 def test_a_label_counts_for_the_events_that_come_after_it():

@@ -194,11 +194,13 @@ class AlertPage:
         fired, silent = rules(self._case.decision)
         with section("Rules"):
             with ui.element("ul").classes("rules"):
-                for name, is_shadow in fired:
+                for name, points in fired:
                     with ui.element("li"):
                         ui.label(name).classes("code")
-                        word = "shadow" if is_shadow else "fired"
-                        ui.label(word).classes(f"tag {word}")
+                        if points is None:
+                            ui.label("shadow").classes("tag shadow")
+                        else:
+                            ui.label(f"{points:+d}").classes("tag fired")
             if silent:
                 with ui.element("details").classes("silent"):
                     with ui.element("summary"):

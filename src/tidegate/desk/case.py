@@ -155,10 +155,10 @@ def stages(case: Case) -> list[tuple[str, str]]:
     return found
 
 
-def rules(decision: Decision) -> tuple[list[tuple[str, bool]], list[str]]:
-    """The rules that fired, each with whether it is only a shadow, and the names of those that did not."""
-    fired = [(name, name in decision.shadow) for name, outcome in decision.rules.items() if outcome]
-    return fired, [name for name, outcome in decision.rules.items() if not outcome]
+def rules(decision: Decision) -> tuple[list[tuple[str, int | None]], list[str]]:
+    """The rules that fired with their points, the heaviest first, shadows (None) last; the names of the others."""
+    shadows = [(name, None) for name in decision.shadow if decision.rules[name]]
+    return [*decision.points.items(), *shadows], [name for name, outcome in decision.rules.items() if not outcome]
 
 
 def recent_rows(

@@ -65,6 +65,7 @@ class Decisions:
     def _records(self) -> Iterator[Decision]:
         detector = self.detector
         running = [rule for rule in detector.rules if rule.runs]
+        live = sorted((rule for rule in running if rule.status == "live"), key=lambda rule: -rule.points)
         shadow = [rule.name for rule in running if rule.status == "shadow"]
         ids, times = self.events.column("event_id").to_pylist(), _values(self.events.column("event_time"))
         names, rule_names = self.features.schema.names, self.rules.schema.names
@@ -76,6 +77,8 @@ class Decisions:
         ):
             by_name = dict(zip(names, values, strict=True))
             outcomes = next(fired) if fired else ()
+            holds = dict(zip(rule_names, outcomes, strict=True))
+            heaviest = [rule for rule in live if holds[rule.name]]
             known = by_name | {name: column[row] for name, column in own.items()} if own else by_name
             decision = Decision(
                 event_id=event_id,
@@ -84,16 +87,13 @@ class Decisions:
                 detector=detector.name,
                 detector_version=detector.version,
                 features=by_name,
-                rules=dict(zip(rule_names, outcomes, strict=True)),
+                rules=holds,
                 shadow=shadow,
+                points={rule.name: rule.points for rule in heaviest},
                 late=late,
                 score=score,
                 outcome=outcome,
-                reasons=[
-                    rule.reason.words(known)
-                    for rule, holds in zip(running, outcomes, strict=True)
-                    if holds and rule.status == "live"
-                ],
+                reasons=[rule.reason.words(known) for rule in heaviest],
             )
             yield msgspec.structs.replace(decision, hash=decision_hash(decision))
 

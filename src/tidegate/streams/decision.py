@@ -20,8 +20,8 @@ Freshness = Literal["stale", "defaulted"]
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """All that decided one event, and what was decided.
 
-    `features` holds every feature by name, `rules` every rule's outcome by name (only live rules add points; the others
-    are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each input
+    `features` holds every feature by name, `rules` every rule's outcome by name (only live rules add `points`; the
+    others are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each input
     topic the engine had read, as "topic/partition" -> next offset, so that the decision can be computed again.
     """
 
@@ -35,6 +35,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     features: dict[str, Value]
     rules: dict[str, bool]
     shadow: list[str] = []
+    points: dict[str, int] = {}
+    """What each live rule that fired added to the score, the heaviest first, as the reasons are."""
     freshness: dict[str, Freshness] = {}
     late: bool
     score: int
