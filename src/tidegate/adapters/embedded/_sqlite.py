@@ -122,6 +122,16 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Generator[None]:
             raise
 
 
+@contextmanager
+def one_view(connection: sqlite3.Connection) -> Generator[None]:
+    """All statements of the block see the same state of the file. Without it, each sees what was committed by then."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def _begin(connection: sqlite3.Connection) -> None:
     deadline = time.monotonic() + _BUSY_LIMIT_S
     connection.execute("PRAGMA busy_timeout = 0")

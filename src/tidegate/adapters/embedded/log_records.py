@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import NamedTuple
 from zlib import crc32
 
+from tidegate.adapters.embedded._sqlite import one_view
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.ports.log import MAX_RECORD_BYTES, Appended, Entry, Positions, Record, TopicPartition
 
@@ -145,7 +146,16 @@ def read(
 
     Within a partition offsets grow with the sequence: the first record wanted is found by the index, and from there
     the log is read in its own order, passing over what is not wanted. What is passed over lies before the next start.
+    All in one view of the file: a record that is committed after its partition's first was looked for would otherwise
+    be missed, and one behind it in the same partition be read, and the position move past both.
     """
+    with one_view(connection):
+        return _read(connection, topics, positions, limit)
+
+
+def _read(
+    connection: sqlite3.Connection, topics: Topics, positions: Mapping[TopicPartition, int], limit: int
+) -> list[Record]:
     wanted = {(topics.get(connection, at.topic).topic_id, at.partition): offset for at, offset in positions.items()}
     starts = [
         start
