@@ -9,11 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import uvicorn
-from fastapi import FastAPI
 
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
@@ -28,6 +26,9 @@ from tidegate.wiring import (
     open_log,
     open_snapshots,
 )
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 #: Once the lifeline is cut, a service that can't finish within this time is not worth waiting for: what it had not
 #: committed is done again at the next start.
@@ -80,6 +81,8 @@ def _watch_lifeline(stop: threading.Event) -> None:
 
 
 def _serve(app: FastAPI, port: int, context: Context) -> None:
+    import uvicorn
+
     # In a thread of its own, uvicorn leaves the signals to us.
     config = uvicorn.Config(
         app,
@@ -169,7 +172,7 @@ def _desk(context: Context) -> None:
         door_url=f"http://{settings.host}:{settings.door_port}",
         storage_secret=open_keys(settings).signing_key("desk").hex(),
         sessions=settings.data / "desk",
-        groups=("engine", "hotstore", "lake"),
+        groups=("engine", "hotstore"),
     )
     _serve(app, settings.desk_port, context)
 

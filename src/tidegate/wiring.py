@@ -6,6 +6,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
 from tidegate.adapters.embedded.clock import SystemClock
@@ -15,7 +16,6 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
-from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.audit import Audit
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
@@ -28,6 +28,9 @@ from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
+
+if TYPE_CHECKING:
+    from tidegate.kernel.detector import Detector
 
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
@@ -88,6 +91,9 @@ def read_detector(folder: Path) -> Detector:
         NotFoundError: there is none.
         DetectorError: its text is wrong.
     """
+    # The kernel brings a compiler along, which takes a second to load.
+    from tidegate.kernel.detector import compile_detector
+
     folder = folder.resolve()
     return compile_detector(folder.name, EmbeddedDetectors(folder.parent).read(folder.name))
 
