@@ -8,7 +8,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -136,6 +136,7 @@ def replay(
     out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],
     since: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time.")] = None,
     until: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time left out.")] = None,
+    order: Annotated[Literal["time", "file"], typer.Option(help="Feed by event time, or as the file stands.")] = "time",
     state: Annotated[Path | None, typer.Option(help="Folder of checkpoints: killed, it goes on from there.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -154,13 +155,16 @@ def replay(
             out,
             since=since,
             until=until,
+            order=order,
             state=state,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if as_json:
         _print_json(summary)
     else:
-        typer.echo(summary)
+        rate = (summary.tally.events - summary.resumed_at) / summary.seconds if summary.seconds else 0
+        outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in summary.tally.outcomes.items())
+        typer.echo(f"{summary.tally.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s): {outcomes}. {out}")
 
 
 @app.command()
@@ -198,10 +202,12 @@ def check(
     folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compile a detector and say what is in it, or what is wrong and where."""
-    from tidegate.wiring import read_detector
+    """Compile a detector, run its examples, and say what is in it, or what is wrong and where."""
+    from tidegate.hosts import examples
+    from tidegate.wiring import read_detector, read_detector_texts
 
-    detector = read_detector(folder)
+    detector, texts = read_detector(folder), read_detector_texts(folder)
+    deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
     live = [rule for rule in detector.rules if rule.status == "live"]
     found: dict[str, Any] = {
         "name": detector.name,
@@ -209,14 +215,20 @@ def check(
         "stream": detector.stream.name,
         "features": {name: str(kind) for name, kind in detector.features.items()},
         "rules": {rule.name: rule.status for rule in detector.rules},
+        "deviations": [str(deviation) for deviation in deviations],
     }
     if as_json:
         _print_json(found)
     else:
         typer.echo(
             f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
-            f"{len(detector.rules)} rules, {len(live)} of them live. Nothing wrong."
+            f"{len(detector.rules)} rules, {len(live)} of them live."
         )
+        for deviation in deviations:
+            typer.echo(f"{examples.FILE}: {deviation}")
+        typer.echo("Its examples come out otherwise than they say." if deviations else "Nothing wrong.")
+    if deviations:
+        raise typer.Exit(FOUND_WRONG)
 
 
 @user_app.command("add")

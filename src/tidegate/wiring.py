@@ -94,8 +94,17 @@ def read_detector(folder: Path) -> Detector:
     # The kernel brings a compiler along, which takes a second to load.
     from tidegate.kernel.detector import compile_detector
 
+    return compile_detector(folder.resolve().name, read_detector_texts(folder))
+
+
+def read_detector_texts(folder: Path) -> dict[str, str]:
+    """The texts in a detector's folder, by file name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     folder = folder.resolve()
-    return compile_detector(folder.name, EmbeddedDetectors(folder.parent).read(folder.name))
+    return EmbeddedDetectors(folder.parent).read(folder.name)
 
 
 def live_detectors(settings: Settings) -> list[Detector]:

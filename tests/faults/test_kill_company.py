@@ -12,7 +12,6 @@ import httpx
 import msgspec
 from tests.e2e.running import Up
 
-from tidegate.adapters.embedded.identity import LocalIdentity
 from tidegate.settings import Settings
 from tidegate.streams.decision import Decision
 from tidegate.wiring import open_identity, open_lake, open_log
@@ -67,8 +66,7 @@ def _transaction(event_id: str, number: int) -> dict[str, object]:
 
 def test_kill_of_all_processes_loses_and_doubles_nothing(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
-    identity: LocalIdentity = open_identity(settings)
-    api_key = identity.add_source("pos", frozenset({"transactions"}))
+    api_key = open_identity(settings).add_source("pos", frozenset({"transactions"}))
     up, over, dice = Up(tmp_path), threading.Event(), random.Random(20260101)
     up.start()
     senders = [Sender(number, up, api_key, over) for number in range(SENDERS)]
