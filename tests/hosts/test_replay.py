@@ -137,6 +137,10 @@ def test_arrival_shuffled_within_the_lateness_changes_nothing_but_what_had_not_a
     assert 0 < (missing > 0).sum() < 10_000
     assert_equals_reference(decided, missing[by_number], amount[by_number])
 
+    # Fed by event time, the order of the file is nothing.
+    replay(tmp_path / "shuffled.parquet", mapping, detector, tmp_path / "by_time.parquet")
+    assert_equals_reference(pq.read_table(tmp_path / "by_time.parquet"))
+
 
 CHECKED_BY_HAND = {
     1_236_698: [(4, 34, 120), (68.4225, 67.468529, 64.61175), (2, 9, 31), (0, 0, 0)],
