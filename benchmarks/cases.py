@@ -28,14 +28,18 @@ Case = Callable[[], tuple[int, Callable[[], pa.Table]]]
 
 
 def _handbook_rows() -> pa.Table:
-    """The first transactions in order of time, as the stream has them, without labels."""
+    """The first transactions in order of time, as the stream has them, without labels.
+
+    Of those that a customer makes in the same second there is only one: SQL would let each see the other.
+    """
     from tidegate.streams.schema import load_schema
 
     source = duckdb.sql(
         f"""SELECT CAST(TRANSACTION_ID AS VARCHAR) AS event_id, CAST(TX_DATETIME AS TIMESTAMP) AS event_time,
             CAST(CUSTOMER_ID AS VARCHAR) AS customer_id, CAST(TERMINAL_ID AS VARCHAR) AS terminal_id,
             CAST(round(TX_AMOUNT * 100) AS BIGINT) AS amount_minor, 'USD' AS currency
-            FROM '{RAW}' ORDER BY TX_DATETIME, TRANSACTION_ID LIMIT {ROWS}"""
+            FROM '{RAW}' QUALIFY row_number() OVER (PARTITION BY CUSTOMER_ID, TX_DATETIME ORDER BY TRANSACTION_ID) = 1
+            ORDER BY TX_DATETIME, TRANSACTION_ID LIMIT {ROWS}"""
     ).to_arrow_table()
     schema = load_schema("transactions").arrow
     columns = [

@@ -11,12 +11,15 @@ from typing import Any
 
 import numba
 
+#: numba's own types do not tell of `_nrt`.
+_njit: Any = numba.njit
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function in machine code, kept on disk beside its module, run without Python's lock."""
-    return numba.njit(function, cache=True, nogil=True, _nrt=False)
+    return _njit(function, cache=True, nogil=True, _nrt=False)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function in machine code, copied to where it is called: a call would cost more than what it does."""
-    return numba.njit(function, nogil=True, _nrt=False, forceinline=True)
+    return _njit(function, nogil=True, _nrt=False, forceinline=True)

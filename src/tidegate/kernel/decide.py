@@ -77,7 +77,7 @@ class Decisions:
         ):
             by_name = dict(zip(names, values, strict=True))
             outcomes = next(fired) if fired else ()
-            holds = dict(zip(rule_names, outcomes, strict=True))
+            holds: dict[str, bool] = dict(zip(rule_names, outcomes, strict=True))
             heaviest = [rule for rule in live if holds[rule.name]]
             known = by_name | {name: column[row] for name, column in own.items()} if own else by_name
             decision = Decision(

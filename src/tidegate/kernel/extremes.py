@@ -1,6 +1,6 @@
-"""MIN and MAX. They have no inverse, so their state does not move back: each keeps, as of its key's clock, the chain of
-rows that are better than all that follow them in the frame (the monotone queue of sliding-window extremes). An answer at
-an earlier time is the chain's first row, if that is old enough, or else found by a look at the rows.
+"""MIN and MAX. They have no inverse, so their state does not move back: each keeps, as of its key's clock, the chain
+of rows that are better than all that follow them in the frame (the monotone queue of sliding-window extremes). An
+answer at an earlier time is the chain's first row, if that is old enough, or else found by a look at the rows.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def chain_labelled(log: Any, layout: Any, entity: Any, slot: Any, window: Any, t
         log.heap[slot + layout[extreme + ENDS]] = NIL
         log.heap[slot + layout[extreme + ENDS] + 1] = NIL
         row = low
-        while row != NIL and high != NIL and rowlog.time_of(log, row) <= rowlog.time_of(log, high):
+        while row != NIL and high != NIL and rowlog.time_of(log, row) <= rowlog.time_of(log, high):  # noqa: PLR1714
             _chain(log, layout, slot, extreme, row, time)
             row = rowlog.following(log, entity, row)
 

@@ -254,7 +254,7 @@ def chain_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, clock: Any
 def leave(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -> None:
     """Take a row that is older than `floor` out of all frames and off all cursors."""
     heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    move_forward(log, layout, entity, slot, heap[slot + CLOCK], floor, True)  # noqa: FBT003 - numba
+    move_forward(log, layout, entity, slot, heap[slot + CLOCK], floor, True)
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         high = slot + layout[window + EDGES] + HIGH
         if heap[high] == row:

@@ -44,8 +44,8 @@ COUNT, SUM, DISTINCT, EXTREME = 0, 1, 2, 3
 # row; its last follows.
 TURN, CHAIN, ENDS, EXTREME_LANE_BY_VERDICT, EXTREME_WORDS = 0, 1, 2, 3, 6
 
-# ANSWER_FROM: the slot's word that is the running value, or the record of the extreme. VALID_COUNT: of a sum, the slot's
-# word that counts its valid rows. ANSWER_LANE: with the label unknown.
+# ANSWER_FROM: the slot's word that is the running value, or the record of the extreme. VALID_COUNT: of a sum, the
+# slot's word that counts its valid rows. ANSWER_LANE: with the label unknown.
 AGGREGATE, ANSWER_WINDOW, ANSWER_KIND, ANSWER_FROM, VALID_COUNT, ANSWER_LANE, ANSWER_WORDS = 0, 1, 2, 3, 4, 5, 6
 
 _EVERY_ROW = -1

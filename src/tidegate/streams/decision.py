@@ -21,8 +21,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """All that decided one event, and what was decided.
 
     `features` holds every feature by name, `rules` every rule's outcome by name (only live rules add `points`; the
-    others are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each input
-    topic the engine had read, as "topic/partition" -> next offset, so that the decision can be computed again.
+    others are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each
+    input topic the engine had read, as "topic/partition" -> next offset, so that the decision can be computed again.
     """
 
     event_id: str
