@@ -61,7 +61,7 @@ def test_the_page_tells_why_and_what_is_around(company: Company, live: Page, ale
     expect(recent.locator("tr.marked")).to_contain_text("1,299.00 EUR")
     expect(recent.locator("tbody tr", has_text="9.90 EUR").first).to_be_visible()
     rules = live.locator(".rules")
-    expect(rules.locator("li", has_text="card_velocity")).to_contain_text("fired")
+    expect(rules.locator("li", has_text="card_velocity")).to_contain_text("+60")
     expect(rules.locator("li", has_text="many_cards_one_ip")).to_contain_text("shadow")
     decision = company.ports.hotstore.decision(alert.event_id)
     assert decision

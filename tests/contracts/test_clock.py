@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from tidegate.adapters.embedded.clock import SystemClock
 
+from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.ports.clock import Clock
 
 

@@ -1,9 +1,11 @@
 """The window engine against its naive twin, over timelines that hypothesis draws, and timelines drawn by hand."""
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.kernel.twin import Label, Row, Twin, from_answers, to_arrivals
+
 from tidegate.kernel.plan import Aggregate, Entity, LabelLane, Window, WindowPlan
 from tidegate.kernel.windows import Windows
 
@@ -52,7 +54,7 @@ def engine_answers(plan, events, cuts=(), restore_at=()):
     """`cuts`: where the stream is cut into calls; at those in `restore_at` the engine goes on from a snapshot."""
     windows, answers = Windows(plan), []
     edges = [0, *sorted(set(cuts)), len(events)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         if start in restore_at:
             arrays = windows.snapshot()
             windows = Windows(plan)
