@@ -59,6 +59,7 @@ SELECT
     -- The card: what is usual for it?
     COUNT(pan) OVER card_usual AS card_usual_payments,
     COALESCE(AVG(amount_minor) FILTER (WHERE pan IS NOT NULL) OVER card_usual, 0) / 100.0 AS card_usual_amount,
+    COALESCE(STDDEV(amount_minor) FILTER (WHERE pan IS NOT NULL) OVER card_usual, 0) / 100.0 AS card_usual_spread,
     COALESCE(MAX(amount_minor) FILTER (WHERE pan IS NOT NULL) OVER card_usual, 0) / 100.0 AS card_highest_amount,
 
     -- The customer: is it still the same person?

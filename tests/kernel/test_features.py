@@ -22,10 +22,13 @@ SELECT
   AVG(amount_minor) OVER card_hour AS card_mean,
   COUNT(*) FILTER (WHERE is_fraud) OVER terminal_week AS terminal_frauds,
   COUNT(DISTINCT merchant_id) OVER card_hour AS card_merchants,
-  amount > 3 * card_mean / 100 AS is_high
+  amount > 3 * card_mean / 100 AS is_high,
+  STDDEV(amount_minor) OVER card_before AS card_deviation
 FROM transactions
 WINDOW
   card_hour AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW),
+  card_before AS (PARTITION BY pan ORDER BY event_time
+                  RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW),
   terminal_week AS (PARTITION BY terminal_id ORDER BY event_time
                     RANGE BETWEEN INTERVAL '14' DAY PRECEDING AND INTERVAL '7 days' PRECEDING)
 """
@@ -48,6 +51,7 @@ def test_a_select_becomes_expressions_and_a_plan():
         "terminal_frauds": "BIGINT",
         "card_merchants": "BIGINT",
         "is_high": "BOOLEAN",
+        "card_deviation": "DOUBLE",
     }
     plan = features.plan
     hour, day = 3_600_000_000, 86_400_000_000
@@ -60,6 +64,7 @@ def test_a_select_becomes_expressions_and_a_plan():
         Aggregate("count", 0, 0),
         Aggregate("count", 1, 1),
         Aggregate("count_distinct", 0, 4),
+        Aggregate("var_samp", 0, 0, excludes_row=True),
     )
     assert plan.lane_count == len(features.lanes) == 5
     assert (plan.lateness_us, plan.dedupe_us) == (60, 60)
@@ -71,6 +76,22 @@ def test_the_same_window_value_and_aggregate_are_kept_once():
     )
     assert len(features.lanes) == len(features.plan.windows) == 1
     assert len(features.plan.aggregates) == 2
+
+
+def test_a_window_with_and_without_the_row_is_kept_once():
+    before = OVER.replace("ROW)", "ROW EXCLUDE CURRENT ROW)")
+    everyone = OVER.replace("ROW)", "ROW EXCLUDE NO OTHERS)")
+    delayed = before.replace("CURRENT ROW EXCLUDE", "INTERVAL 1 MINUTE PRECEDING EXCLUDE")
+    calls = (f"AVG(amount_minor) {before} AS a, STDDEV(amount_minor) {everyone} AS b, "
+             f"VAR_POP(amount_minor) {delayed} AS c, SUM(amount_minor) OVER w AS d")  # fmt: skip
+    plan = compiled(select(calls, f"WINDOW w AS {before[5:]}")).plan
+    assert plan.windows == (Window(0, 3_600_000_000), Window(0, 3_600_000_000, 60_000_000))
+    assert plan.aggregates == (
+        Aggregate("sum", 0, 0, excludes_row=True),
+        Aggregate("count", 0, 0, excludes_row=True),
+        Aggregate("var_samp", 0, 0),
+        Aggregate("var_pop", 1, 0),  # a frame that ends before the row never has it
+    )
 
 
 def test_no_other_value_shares_the_lane_that_a_label_overwrites():
@@ -162,7 +183,14 @@ BROKEN = [
     (select("amount_minor < 5 < 6 AS a"), 1, 8, "a comparison of a comparison", "parentheses"),
     (select("COUNT(*) AS a"), 1, 8, "COUNT without a window", "OVER"),
     (select(f"LAG(amount_minor) {OVER} AS a"), 1, 8, "LAG(amount_minor)", "count, sum, avg, min, max"),
-    (select(f"STDDEV(amount_minor) {OVER} AS a"), 1, 8, "STDDEV(amount_minor)", "count, sum, avg, min, max"),
+    (select(f"MEDIAN(amount_minor) {OVER} AS a"), 1, 8, "MEDIAN(amount_minor)", "count, sum, avg, min, max, var_samp"),
+    (select("STDDEV(amount_minor) AS a"), 1, 8, "STDDEV without a window", "OVER"),
+    (select(f"1 + STDDEV(terminal_latitude) {OVER} AS a"), 1, 12, "STDDEV of DOUBLE", "an integer"),
+    (select(f"VAR_SAMP(card_present) {OVER} AS a"), 1, 8, "VAR_SAMP of BOOLEAN", "an integer"),
+    (select(f"VARIANCE(0.5) {OVER} AS a"), 1, 8, "VARIANCE of DECIMAL(2,1)", "an integer"),
+    (select(f"VAR_POP(DISTINCT amount_minor) {OVER} AS a"), 1, 8, "DISTINCT", "COUNT alone"),
+    (select(f"STDDEV_POP(*) {OVER} AS a"), 1, 8, "STDDEV_POP(*)", "an expression in place of *"),
+    (select(f"VAR_SAMP(amount_minor, amount_minor) {OVER} AS a"), 1, 8, "2 arguments", "one argument"),
     (select(f"SUM(terminal_latitude) {OVER} AS a"), 1, 8, "SUM of DOUBLE", "minor units"),
     (select(f"AVG(terminal_latitude) {OVER} AS a"), 1, 8, "AVG of DOUBLE", "minor units"),
     (select(f"AVG(card_present) {OVER} AS a"), 1, 8, "AVG of BOOLEAN", "SUM"),
@@ -189,6 +217,7 @@ BROKEN = [
     (select(f"COUNT(*) {OVER} AS a").replace("CURRENT ROW", "INTERVAL 2 HOUR PRECEDING"), 1, 8, "empty", "the wider"),
     (select(f"COUNT(*) {OVER} AS a").replace("CURRENT ROW", "INTERVAL 2 HOUR FOLLOWING"), 1, 8, "FOLLOWING", "RANGE"),
     (select(f"COUNT(*) {OVER} AS a").replace("ROW)", "ROW EXCLUDE TIES)"), 1, 8, "EXCLUDE TIES", "RANGE BETWEEN"),
+    (select(f"COUNT(*) {OVER} AS a").replace("ROW)", "ROW EXCLUDE GROUP)"), 1, 8, "EXCLUDE GROUP", "[EXCLUDE"),
     (select(f"COUNT(*) {OVER} AS a").replace("BY pan", "BY lower(pan)"), 1, 36, "LOWER(pan)", "a column"),
     (select(f"COUNT(*) {OVER} AS a").replace("BY pan", "BY is_fraud"), 1, 36, "'is_fraud'", "one of"),
 ]

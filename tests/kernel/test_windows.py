@@ -16,17 +16,20 @@ EVERYTHING = WindowPlan(
     lane_count=4,
     label_lanes=(LabelLane(1, 2, 3),),
     aggregates=tuple(
-        Aggregate(function, window, lane)
+        Aggregate(function, window, lane, excludes_row)
         for window in range(6)
         for lane in (0, 1)
-        for function in ("count", "sum", "min", "max", "count_distinct")
+        for function in ("count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop")
+        for excludes_row in (False, True)
     )
-    + tuple(Aggregate("count", window, -1) for window in range(6)),
+    + tuple(Aggregate("count", window, -1, excludes_row) for window in range(6) for excludes_row in (True, False)),
     lateness_us=4,
     dedupe_us=10,
 )
 
-VALUES = st.one_of(st.none(), st.integers(-3, 3), st.sampled_from([2**63 - 1, -(2**63), 2**62]))
+VALUES = st.one_of(
+    st.none(), st.integers(-3, 3), st.sampled_from([2**63 - 1, -(2**63), 2**62]), st.integers(-(2**63), 2**63 - 1)
+)
 IDS = st.integers(0, 30)
 
 

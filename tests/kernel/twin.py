@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tidegate.kernel.hashing import ordered_bits
 from tidegate.kernel.plan import Aggregate, WindowPlan
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
 
@@ -84,15 +85,16 @@ class Twin:
             for row in seen
             if row.keys[window.entity] == event.keys[window.entity]
             and event.time - window.lower_us <= row.time <= event.time - window.upper_us
+            and not (aggregate.excludes_row and row is event)
         ]
         if aggregate.lane < 0:
             return len(frame)
         lanes = [self.lane(row, aggregate.lane, event.time) for row in frame]
         values = [value for value in lanes if value is not None]
-        if aggregate.function == "count":
-            return len(values)
-        if aggregate.function == "count_distinct":
-            return len(set(values))
+        if aggregate.function in {"count", "count_distinct"}:
+            return len(values if aggregate.function == "count" else set(values))
+        if aggregate.function in {"var_samp", "var_pop"}:
+            return variance(values, len(values) - (aggregate.function == "var_samp"))
         if not values:
             return None
         if aggregate.function == "sum":
@@ -114,6 +116,15 @@ class Twin:
             if labelled is row and label.time <= time and (known is None or label.time >= known.time):
                 known = label
         return known.fraud if known else None
+
+
+def variance(values: Sequence[int], divisor: int) -> int | None:
+    """The bits of the double nearest to the variance: Python rounds the quotient of two integers but once."""
+    if divisor < 1:
+        return None
+    count, total = len(values), sum(values)
+    nearest = sum((count * value - total) ** 2 for value in values) / (count * count * divisor)
+    return int(ordered_bits(np.array([nearest]))[0])
 
 
 def hash_of(name: Hashable) -> tuple[int, int]:

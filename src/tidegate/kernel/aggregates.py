@@ -53,9 +53,27 @@ _LANE_DIGITS = 18
 
 _TRUE = Literal(value=True, type=BOOLEAN)
 
-_FRAME = "RANGE BETWEEN INTERVAL n unit PRECEDING AND (CURRENT ROW | INTERVAL n unit PRECEDING)"
+_FRAME = "RANGE BETWEEN INTERVAL n unit PRECEDING AND (CURRENT ROW | INTERVAL n unit PRECEDING) [EXCLUDE CURRENT ROW]"
+
+#: The variances and what they are called: each by the aggregate that answers it. A standard deviation is its root.
+_VARIANCES: dict[str, AggregateFunction] = {
+    "var_samp": "var_samp",
+    "variance": "var_samp",
+    "stddev_samp": "var_samp",
+    "stddev": "var_samp",
+    "var_pop": "var_pop",
+    "stddev_pop": "var_pop",
+}
 
 _Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A window of the plan, by its number, as the text asks for it: with or without the row itself."""
+
+    window: int
+    excludes_row: bool
 
 
 @dataclass
@@ -73,7 +91,7 @@ class Aggregates:
     """What each aggregate gives."""
     _entities: list[Entity] = field(default_factory=list[Entity])
     _windows: list[Window] = field(default_factory=list[Window])
-    _named: dict[str, int] = field(default_factory=dict[str, int])
+    _named: dict[str, _Frame] = field(default_factory=dict[str, _Frame])
     _shared_lanes: dict[Expression, int] = field(default_factory=dict[Expression, int])
     _label_lanes: dict[Expression, LabelLane] = field(default_factory=dict[Expression, LabelLane])
     _aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
@@ -140,7 +158,7 @@ class Aggregates:
 
     def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
         """The aggregate `name` of a row's value."""
-        window = self._over(node)
+        frame = self._over(node)
         fits_lane = value.type.name != "DECIMAL" or value.type.precision <= _LANE_DIGITS
         if not fits_lane and name != "count":
             self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
@@ -149,20 +167,25 @@ class Aggregates:
                 if value.type == VARCHAR or not fits_lane:  # whether there is one is enough to know
                     is_null = Call("is_null", (value,), BOOLEAN)
                     value = functions.if_else((is_null, Literal(None, BOOLEAN), _TRUE))
-                return self._aggregate("count", window, self._lane(node, value, where), BIGINT)
+                return self._aggregate("count", frame, self._lane(node, value, where), BIGINT)
             case "count_distinct":
-                return self._aggregate("count_distinct", window, self._lane(node, value, where), BIGINT)
+                return self._aggregate("count_distinct", frame, self._lane(node, value, where), BIGINT)
             case "min" | "max":
                 if value.type in (VARCHAR, INTERVAL):
                     self.source.fail(node, f"{name.upper()} of {value.type}", "a number, BOOLEAN or TIMESTAMP")
-                return self._aggregate(name, window, self._lane(node, value, where), value.type)
+                return self._aggregate(name, frame, self._lane(node, value, where), value.type)
+            case _ if name in _VARIANCES:
+                if value.type not in INTEGER_DIGITS:
+                    self.source.fail(node, f"{name.upper()} of {value.type}", "an integer, such as minor units (cents)")
+                variance = self._aggregate(_VARIANCES[name], frame, self._lane(node, value, where), DOUBLE)
+                return Call("sqrt", (variance,), DOUBLE) if name.startswith("stddev") else variance
             case _:
                 type_ = self._sum_type(node, name, value.type)
                 lane = self._lane(node, value, where)
-                total = self._aggregate("sum", window, lane, type_)
+                total = self._aggregate("sum", frame, lane, type_)
                 if name == "sum":
                     return total
-                return functions.OPERATORS["Div"]((total, self._aggregate("count", window, lane, BIGINT)))
+                return functions.OPERATORS["Div"]((total, self._aggregate("count", frame, lane, BIGINT)))
 
     def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
         exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
@@ -175,8 +198,8 @@ class Aggregates:
             self.source.fail(node, f"{name.upper()} of {type_}", wanted)
         return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
 
-    def _aggregate(self, function: AggregateFunction, window: int, lane: int, type_: SqlType) -> Expression:
-        index = _index(self._aggregates, Aggregate(function, window, lane))
+    def _aggregate(self, function: AggregateFunction, frame: _Frame, lane: int, type_: SqlType) -> Expression:
+        index = _index(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
         if index == len(self.types):
             self.types.append(type_)
         return AggregateRef(index, type_)
@@ -206,7 +229,7 @@ class Aggregates:
             self.lanes.append(expression)
         return self._shared_lanes[expression]
 
-    def _over(self, node: exp.Expr) -> int:
+    def _over(self, node: exp.Expr) -> _Frame:
         """The window after OVER: one of the WINDOW clause, or one written out."""
         name = node.args.get("alias")
         if name is None:
@@ -218,8 +241,8 @@ class Aggregates:
             self.source.fail(name, f"the unknown window {name.name!r}", wanted)
         return self._named[name.name.lower()]
 
-    def _window(self, node: exp.Expr) -> int:
-        """PARTITION BY columns ORDER BY event_time RANGE BETWEEN ... PRECEDING AND ..."""
+    def _window(self, node: exp.Expr) -> _Frame:
+        """PARTITION BY columns ORDER BY event_time RANGE BETWEEN ... PRECEDING AND ... EXCLUDE ..."""
         parts: list[exp.Expr] = node.args.get("partition_by") or []
         if not parts:
             self.source.fail(
@@ -235,7 +258,9 @@ class Aggregates:
                 self.source.fail(part, f"the DOUBLE {column.name!r}", "a column of another type to partition by")
             columns[column.name] = None
         self._order(node)
-        return _index(self._windows, Window(_index(self._entities, Entity(tuple(columns))), *self._frame(node)))
+        lower_us, upper_us, excludes_row = self._frame(node)
+        window = Window(_index(self._entities, Entity(tuple(columns))), lower_us, upper_us)
+        return _Frame(_index(self._windows, window), excludes_row)
 
     def _order(self, node: exp.Expr) -> None:
         order = node.args.get("order")
@@ -250,8 +275,8 @@ class Aggregates:
                 order or node, spell(order) if order else "a window without ORDER BY", "ORDER BY event_time"
             )
 
-    def _frame(self, node: exp.Expr) -> tuple[int, int]:
-        """`lower_us` and `upper_us` of the frame."""
+    def _frame(self, node: exp.Expr) -> tuple[int, int, bool]:
+        """`lower_us` and `upper_us` of the frame, and whether it excludes the row."""
         spec = node.args.get("spec")
         if spec is None:
             self.source.fail(node, "a window without a frame", _FRAME)
@@ -263,15 +288,16 @@ class Aggregates:
             upper_us = interval_us(self.source, end)
         elif end is not None and words.get("end") != "CURRENT ROW":
             self.source.fail(node, found, _FRAME)
-        ranged = (
-            words.get("kind") == "RANGE" and words.get("start_side") == "PRECEDING" and not spec.args.get("exclude")
-        )
-        if not ranged or not isinstance(start, exp.Interval):
+        exclude = spec.args.get("exclude")
+        without = exclude.name.upper() if exclude else "NO OTHERS"
+        ranged = words.get("kind") == "RANGE" and words.get("start_side") == "PRECEDING"
+        if not ranged or not isinstance(start, exp.Interval) or without not in ("CURRENT ROW", "NO OTHERS"):
             self.source.fail(node, found, _FRAME)
         lower_us = interval_us(self.source, start)
         if upper_us > lower_us:
             self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
-        return lower_us, upper_us
+        # A frame that ends before the row never has it.
+        return lower_us, upper_us, without == "CURRENT ROW" and upper_us == 0
 
 
 def _index(items: list[_Item], item: _Item) -> int:

@@ -118,11 +118,11 @@ def _better(log: Any, layout: Any, extreme: Any, row: Any, time: Any, found: Any
 
 @compiled
 def extreme_of(
-    log: Any, layout: Any, entity: Any, slot: Any, window: Any, extreme: Any, row: Any, clock: Any, floor: Any,
-    unlabelled: Any,
+    log: Any, layout: Any, entity: Any, slot: Any, window: Any, extreme: Any, row: Any, counted: Any, clock: Any,
+    floor: Any, unlabelled: Any,
 ) -> Any:  # fmt: skip
-    """Whether an extreme has a value, and the value, for a row just counted in: the cursors are as of its time, the
-    chains as of the clock. `unlabelled`: there are labels between the two.
+    """Whether an extreme has a value, and the value, for a row: the cursors are as of its time, the chains as of the
+    clock. `counted`: the row was just counted in; `unlabelled`: there are labels between the two times.
     """
     time = rowlog.time_of(log, row)
     found, best = False, layout[extreme + TURN]
@@ -143,6 +143,6 @@ def extreme_of(
     while low != NIL and rowlog.time_of(log, low) <= newest and rowlog.time_of(log, low) < looked_at:
         found, best = _better(log, layout, extreme, low, time, found, best)
         low = rowlog.following(log, entity, low)
-    if layout[window + UPPER] == 0:
+    if counted and layout[window + UPPER] == 0:
         found, best = _better(log, layout, extreme, row, time, found, best)
     return found, best ^ layout[extreme + TURN]

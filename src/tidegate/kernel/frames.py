@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.kernel import extremes, rowlog, table
+from tidegate.kernel import extremes, rowlog, table, variance
 from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.layout import (
     ACCUMULATOR_BITS,
@@ -27,6 +27,7 @@ from tidegate.kernel.layout import (
     LOWER,
     NUMBER,
     RUNNING,
+    SQUARES,
     SUM,
     UPPER,
     WINDOW_DISTINCTS,
@@ -61,8 +62,11 @@ _LOW_HALF = 0xFFFFFFFF
 
 
 @compiled
-def _count_value(log: Any, slot: Any, running: Any, number: Any, value: Any, sign: Any) -> None:
-    """Count a value in or out of a COUNT DISTINCT."""
+def _count_value(log: Any, slot: Any, kind: Any, running: Any, number: Any, value: Any, sign: Any) -> None:
+    """Count a value in or out of a sum of squares or a COUNT DISTINCT."""
+    if kind == SQUARES:
+        variance.count_square(log, running, value, sign)
+        return
     heap = log.heap
     owner = (slot << ACCUMULATOR_BITS) | number
     at = rowlog.find(log, VALUE_TABLE, value, owner)
@@ -96,7 +100,7 @@ def _count(log: Any, layout: Any, slot: Any, accumulator: Any, at: Any, verdict:
             heap[running] += sign * (value >> 32)
             heap[running + 1] += sign * (value & _LOW_HALF)
         else:
-            _count_value(log, slot, running, layout[accumulator + NUMBER], value, sign)
+            _count_value(log, slot, kind, running, layout[accumulator + NUMBER], value, sign)
 
 
 @inlined

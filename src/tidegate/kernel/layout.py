@@ -7,6 +7,7 @@ window, answers by entity, so that a record names what belongs to it by a start 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,9 @@ HORIZON, LATENESS, LABELLED, DISTINCTS, ENTITIES, ENTITIES_END, ANSWERS, ANSWERS
 # SLOT_WORDS: of the widest slot. CURSOR_WORDS: how many of them, at the start, are its key and its cursors.
 SLOT_WORDS, CURSOR_WORDS, ONCE = 8, 9, 10
 
-ENTITY_NUMBER, WINDOWS, WINDOWS_END, ENTITY_ANSWERS, ENTITY_ANSWERS_END, ENTITY_WORDS = 0, 1, 2, 3, 4, 5
+# The answers up to COUNTED_ANSWERS exclude the row, and are given before it is counted in; the others after.
+ENTITY_NUMBER, WINDOWS, WINDOWS_END, ENTITY_ANSWERS, COUNTED_ANSWERS, ENTITY_ANSWERS_END = 0, 1, 2, 3, 4, 5
+ENTITY_WORDS = 6
 
 # EDGES: the first of the slot's words that are the window's edges. WINDOW_DISTINCTS: as DISTINCTS, of the window.
 LOWER, UPPER, EDGES, WINDOW_DISTINCTS = 0, 1, 2, 3
@@ -35,21 +38,35 @@ ACCUMULATORS, ACCUMULATORS_END, EXTREMES, EXTREMES_END, WINDOW_WORDS = 4, 5, 6, 
 
 # RUNNING: the slot's word that is the running value. A sum has two: of the upper halves of its values, which are
 # signed, and of the lower ones, so that it is exact for as many rows as a log can hold, whatever their values.
-# LANE_BY_VERDICT: three words; a lane of -1 counts every row.
+# A sum of squares has four, each of 32 bits of the squares. LANE_BY_VERDICT: three words; a lane of -1 counts every
+# row.
 KIND, RUNNING, NUMBER, LANE_BY_VERDICT, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6
-COUNT, SUM, DISTINCT, EXTREME = 0, 1, 2, 3
+COUNT, SUM, DISTINCT, SQUARES, EXTREME = 0, 1, 2, 3, 4
 
 # TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN.
 # CHAIN: the row's link to its next in the chain; its previous follows. ENDS: the slot's word that is the chain's first
 # row; its last follows.
 TURN, CHAIN, ENDS, EXTREME_LANE_BY_VERDICT, EXTREME_WORDS = 0, 1, 2, 3, 6
 
-# ANSWER_FROM: the slot's word that is the running value, or the record of the extreme. VALID_COUNT: of a sum, the
-# slot's word that counts its valid rows. ANSWER_LANE: with the label unknown.
-AGGREGATE, ANSWER_WINDOW, ANSWER_KIND, ANSWER_FROM, VALID_COUNT, ANSWER_LANE, ANSWER_WORDS = 0, 1, 2, 3, 4, 5, 6
+# ANSWER_FROM: the slot's word that is the running value, or the record of the extreme. VALID_COUNT: of a sum or a
+# variance, the slot's word that counts its valid rows; ANSWER_SQUARES: the first that sums their squares. ANSWER_LANE:
+# with the label unknown.
+AGGREGATE, ANSWER_WINDOW, ANSWER_KIND, ANSWER_FROM, VALID_COUNT, ANSWER_SQUARES, ANSWER_LANE = 0, 1, 2, 3, 4, 5, 6
+EXCLUDES_ROW, ANSWER_WORDS = 7, 8
+# An answer's kind is that of its accumulator, or one of these.
+VAR_SAMP, VAR_POP = 5, 6
 
 _EVERY_ROW = -1
-_KINDS = {"count": COUNT, "sum": SUM, "count_distinct": DISTINCT}
+_KINDS = {
+    "count": COUNT,
+    "sum": SUM,
+    "count_distinct": DISTINCT,
+    "min": EXTREME,
+    "max": EXTREME,
+    "var_samp": VAR_SAMP,
+    "var_pop": VAR_POP,
+}
+_WORDS = {COUNT: 1, SUM: 2, DISTINCT: 1, SQUARES: 4}
 
 
 def check(plan: WindowPlan) -> None:
@@ -86,12 +103,28 @@ class _Running:
 
 
 def _running(aggregate: Aggregate) -> list[_Running]:
-    """A sum also needs the count of its valid rows, which a count of the same lane shares."""
-    window, lane = aggregate.window, aggregate.lane
-    if aggregate.function in {"min", "max"}:
-        return [_Running(window, EXTREME, lane, -1 if aggregate.function == "min" else 0)]
-    kept = [_Running(window, _KINDS[aggregate.function], lane)]
-    return [*kept, _Running(window, COUNT, lane)] if aggregate.function == "sum" else kept
+    """A sum also needs the count of its valid rows, and a variance a sum and the sum of squares; aggregates of the same
+    lane share them, with and without the row that is answered.
+    """
+    match aggregate.function:
+        case "min" | "max":
+            return [_Running(aggregate.window, EXTREME, aggregate.lane, -1 if aggregate.function == "min" else 0)]
+        case "sum":
+            kinds = [SUM, COUNT]
+        case "var_samp" | "var_pop":
+            kinds = [SUM, COUNT, SQUARES]
+        case _:
+            kinds = [_KINDS[aggregate.function]]
+    return [_Running(aggregate.window, kind, aggregate.lane) for kind in kinds]
+
+
+def _answer(
+    place: int, aggregate: Aggregate, window_at: Mapping[int, int], where: Mapping[_Running, int]
+) -> tuple[int, ...]:
+    """The record of an answer."""
+    first, count, squares = [*(where[running] for running in _running(aggregate)), 0, 0][:3]
+    kind, window = _KINDS[aggregate.function], window_at[aggregate.window]
+    return place, window, kind, first, count, squares, aggregate.lane, aggregate.excludes_row
 
 
 def lay_out(plan: WindowPlan) -> np.ndarray:
@@ -142,7 +175,7 @@ def lay_out(plan: WindowPlan) -> np.ndarray:
             for running in accumulators:
                 where[running] = word
                 words += [running.kind, word, number, *by_verdict.get(running.lane, (running.lane,) * 3)]
-                word += 2 if running.kind == SUM else 1
+                word += _WORDS[running.kind]
                 number += 1
             record += [len(words), len(words)]
             for running in kept_of(window, extremes=True):
@@ -156,14 +189,18 @@ def lay_out(plan: WindowPlan) -> np.ndarray:
         raise UsageError(f"window plan: {number} running values; at most {2**ACCUMULATOR_BITS}; use fewer aggregates")
     answers_at = len(words)
     for entity, windows in enumerate(windows_of):
-        start = len(words)
-        for place, aggregate in enumerate(plan.aggregates):
-            if aggregate.window in windows:
-                kinds = _running(aggregate)
-                words += [place, window_at[aggregate.window], kinds[0].kind, where[kinds[0]], where[kinds[-1]]]
-                words.append(aggregate.lane)
+        edges = [len(words)]
+        for excludes_row in (True, False):
+            chosen = [
+                place
+                for place, aggregate in enumerate(plan.aggregates)
+                if aggregate.window in windows and aggregate.excludes_row == excludes_row
+            ]
+            for place in chosen:
+                words += _answer(place, plan.aggregates[place], window_at, where)
+            edges.append(len(words))
         entity_at = ONCE + ENTITY_WORDS * entity
-        words[entity_at + ENTITY_ANSWERS : entity_at + ENTITY_WORDS] = [start, len(words)]
+        words[entity_at + ENTITY_ANSWERS : entity_at + ENTITY_WORDS] = edges
     widest = max((window.lower_us for window in plan.windows), default=0)
     words[:ONCE] = [
         min(max(widest + plan.lateness_us, plan.dedupe_us), MAX_SPAN_US),

@@ -78,9 +78,10 @@ def _place_out_of_order(
     frames.move_forward(log, layout, entity, slot, clock, floor, True)
     unlabelled = frames.take_back_labels(log, layout, entity, slot, time)
     frames.move_back(log, layout, entity, slot, time, floor)
+    answer_row(log, layout, entity, slot, row, False, clock, floor, unlabelled, answers, i)
     _enlist(log, layout, entity, slot, row)
     frames.count_in(log, layout, entity, slot, row, False)
-    answer_row(log, layout, entity, slot, row, clock, floor, unlabelled, answers, i)
+    answer_row(log, layout, entity, slot, row, True, clock, floor, unlabelled, answers, i)
     frames.apply_labels(log, layout, entity, slot, clock)
     frames.move_forward(log, layout, entity, slot, clock, floor, False)
     frames.chain_in(log, layout, entity, slot, row, clock)
@@ -93,9 +94,10 @@ def _place(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, 
     if frames.apply_labels(log, layout, entity, slot, time):
         frames.chain_labelled(log, layout, entity, slot, time)
     frames.move_forward(log, layout, entity, slot, time, floor, True)
+    answer_row(log, layout, entity, slot, row, False, time, floor, False, answers, i)
     _enlist(log, layout, entity, slot, row)
     frames.count_in(log, layout, entity, slot, row, True)
-    answer_row(log, layout, entity, slot, row, time, floor, False, answers, i)
+    answer_row(log, layout, entity, slot, row, True, time, floor, False, answers, i)
 
 
 @compiled

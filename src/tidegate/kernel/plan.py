@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct"]
+AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop"]
 
 #: `upper_us` of a frame that ends at the current row.
 CURRENT_ROW = 0
@@ -44,11 +44,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`lane` -1 is COUNT(*): every row counts."""
+    """`lane` -1 is COUNT(*): every row counts. `excludes_row` is EXCLUDE CURRENT ROW: the frame without the row that is
+    answered, but with others of its time. A variance is a double, answered by its `ordered_bits`.
+    """
 
     function: AggregateFunction
     window: int
     lane: int
+    excludes_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
