@@ -92,6 +92,11 @@ def demo(
     summary = run.run(duration, show=show_nothing if headless or as_json else show_live)
     if as_json:
         _print_json(summary)
+    else:
+        typer.echo(
+            f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, {summary['alerts']:,} alerts; "
+            f"all of it is in {settings.data}, where the next run goes on."
+        )
 
 
 @app.command()

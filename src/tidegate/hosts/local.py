@@ -95,6 +95,7 @@ class LocalHost:
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
             self._recovery.keep(self._kernels, self._consumer.position())
+            self._log.expire(now_ms)
         return len(records)
 
     def run(self, stop: threading.Event) -> None:
