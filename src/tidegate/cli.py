@@ -94,8 +94,8 @@ def demo(
         _print_json(summary)
     else:
         typer.echo(
-            f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, {summary['alerts']:,} alerts; "
-            f"all of it is in {settings.data}, where the next run goes on."
+            f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, "
+            f"{summary['alerts']:,} alerts; all of it is in {settings.data}, where the next run goes on."
         )
 
 
