@@ -10,8 +10,10 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
+# At a terminal the demo is a job of its own: Ctrl-C then reaches it alone, and make ends as well as it does.
 demo: .venv/ready ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
-	@$(RUN) tidegate demo $(ARGS)
+	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) tidegate demo $(ARGS) & fg >/dev/null'; \
+		else $(RUN) tidegate demo $(ARGS); fi
 
 test: .venv/ready browser ## run all tests
 	$(RUN) pytest

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tidegate.errors import StateError, TidegateError
+from tidegate.errors import NotFoundError, StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
 
@@ -92,6 +92,11 @@ def demo(
     summary = run.run(duration, show=show_nothing if headless or as_json else show_live)
     if as_json:
         _print_json(summary)
+    else:
+        typer.echo(
+            f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, "
+            f"{summary['alerts']:,} alerts; all of it is in {settings.data}, where the next run goes on."
+        )
 
 
 @app.command()
@@ -263,6 +268,50 @@ def add_source(
     for each in stream:
         load_schema(each)
     typer.echo(open_identity(read_settings(data=data)).add_source(name, frozenset(stream)))
+
+
+@app.command()
+def verify(
+    event_id: Annotated[str | None, typer.Argument(help="The event whose decisions are checked.")] = None,
+    data: Data = None,
+    every: Annotated[bool, typer.Option("--all", help="Check all decisions that the log holds.")] = False,
+    sample: Annotated[int | None, typer.Option(min=1, help="Check so many, evenly over the log.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
+    known, or nothing could be told.
+    """
+    from tidegate.hosts.verify import Tally
+    from tidegate.hosts.verify import verify as run
+    from tidegate.settings import read_settings
+    from tidegate.wiring import live_detectors, open_log
+
+    if (event_id is None) == (not every and sample is None):
+        raise typer.BadParameter("wanted either an event's id, or --all, or --sample and a number")
+    settings = read_settings(data=data)
+    if not settings.data.exists():
+        raise NotFoundError(f"verify: there is no folder {settings.data}; name the one of the log with --data")
+    tally = Tally(told=event_id is not None)
+    columns = (TextColumn("verify"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        task = progress.add_task("verify", total=None)
+        chosen = None if event_id is None else {event_id}
+        for verdict in run(
+            open_log(settings),
+            live_detectors(settings),
+            event_ids=chosen,
+            sample=sample,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        ):
+            tally.add(verdict)
+    if as_json:
+        _print_json(tally)
+    else:
+        typer.echo("\n".join(tally.lines()))
+    if tally.wrong:
+        raise typer.Exit(FOUND_WRONG)
+    if not tally.hold:
+        raise typer.Exit(USED_WRONG)
 
 
 @app.command()

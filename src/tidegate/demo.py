@@ -184,7 +184,7 @@ def _welcome(demo: Demo) -> RenderableType:
         people.add_row(role, name, password)
     return Group(
         f"[bold]The fraud desk[/bold]  {demo.urls['desk']}",
-        f"The door        {demo.urls['door']}/docs",
+        f"The door        {demo.urls['door']}/openapi.json",
         f"State and logs  {demo.settings.data}",
         "",
         people,

@@ -26,6 +26,9 @@ from tidegate.settings import Settings
 #: A first start compiles the kernel, which takes some tens of seconds on a slow machine.
 READY_TIMEOUT_S = 180
 
+#: A start that takes longer is explained to whoever waits.
+_SLOW_START_S = 10
+
 #: How long a service may take to finish what it has begun, the lake's last commit included, before it is killed.
 STOP_TIMEOUT_S = 30
 
@@ -133,6 +136,8 @@ class Supervisor:
 
     def _wait_until_ready(self, service: Service) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
+        if not service.ready.wait(_SLOW_START_S) and service.exit_code is None:
+            self._say(f"waiting for {service.name}; the first start on a machine compiles the kernel, once")
         while not service.ready.wait(0.05):
             if service.exit_code is not None or time.monotonic() > deadline:
                 how = "ended" if service.exit_code is not None else f"was not ready within {READY_TIMEOUT_S} s"

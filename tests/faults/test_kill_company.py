@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.e2e.running import Up
+from tests.e2e.running import ROOT, TIDEGATE, Up
 
 from tidegate.settings import Settings
 from tidegate.streams.decision import Decision
@@ -95,6 +96,8 @@ def test_kill_of_all_processes_loses_and_doubles_nothing(tmp_path: Path) -> None
         for record in log.read(dict.fromkeys(log.ends(["decisions"]), 0), limit=1_000_000)
     )
     assert {event_id: decided[event_id] for event_id in accepted} == dict.fromkeys(accepted, 1)
+    verified = subprocess.run([*TIDEGATE, "verify", "--all", "--data", str(tmp_path)], cwd=ROOT, check=False)
+    assert verified.returncode == 0, "a decision is another than the log says"
     lake = open_lake(settings)
     for table in ("raw.transactions", "curated.transactions", "curated.decisions"):
         kept = Counter(lake.query(f"SELECT event_id FROM {table}").column("event_id").to_pylist())

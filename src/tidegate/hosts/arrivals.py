@@ -1,4 +1,4 @@
-"""A batch of the log as the kernel takes it: events and labels by stream, and in which order they arrived."""
+"""A batch of the log as the kernel takes it: events and labels by stream, in which order they arrived, and where."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.ports.log import Record
+from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.ports.log import Positions, Record, TopicPartition
 from tidegate.streams.batch import to_batch
 from tidegate.streams.schema import Schema
 
 LABELS = "labels"
+
+#: Labels are of transactions.
+LABELLED = "transactions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,30 @@ def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arriva
         by_stream[stream] = Arrived(np.array(at, np.int64)[fit], events)
         refused += [records[index] for index, fits in zip(at, fit, strict=True) if not fits]
     return Arrivals(by_stream, refused)
+
+
+def apply(kernel: Kernel, arrived: Arrivals) -> Decisions:
+    """Let the kernel decide the events of its stream, with the labels where they arrived."""
+    stream = kernel.detector.stream.name
+    events = arrived.by_stream[stream].events
+    if stream != LABELLED:
+        return kernel.decide(events)
+    return kernel.decide(events, arrived.by_stream[LABELS].events, arrived.labels_before(stream))
+
+
+def place_of(record: Record) -> TopicPartition:
+    """The partition that a record stands in."""
+    return TopicPartition(record.topic, record.partition)
+
+
+def inputs_of(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
+    """For each record, how much of every partition was read up to and with it; `read` is how much was before."""
+    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items()}
+    inputs: list[dict[str, int]] = []
+    for record in records:
+        running[f"{record.topic}/{record.partition}"] = record.offset + 1
+        inputs.append(dict(running))
+    return inputs
 
 
 def _decode(schema: Schema, records: Sequence[Record]) -> tuple[npt.NDArray[np.bool_], pa.RecordBatch]:

@@ -22,12 +22,12 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import LABELS, Arrivals, arrivals
+from tidegate.hosts.arrivals import LABELS, apply, arrivals, inputs_of, place_of
 from tidegate.hosts.recovery import Recovery
 from tidegate.kernel.decide import Decisions, Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Entry, Log, Positions, Record
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.batch import to_batch
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
@@ -43,8 +43,10 @@ _BATCH_RECORDS = 4096
 #: How long `run` waits for a record before it looks whether to stop.
 _POLL_MS = 100
 
-#: Labels are of transactions.
-_LABELLED = "transactions"
+#: A batch costs some milliseconds however small it is: after one of fewer records than this, others may gather, which
+#: saves four tenths of the processor's time at 500 events/s. An event that comes after a silence is decided at once.
+_FEW_RECORDS = 100
+_GATHER_S = 0.01
 
 #: What an alert shows of the event.
 _SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
@@ -90,13 +92,15 @@ class LocalHost:
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
             self._recovery.keep(self._kernels, self._consumer.position())
+            self._log.expire(now_ms)
         return len(records)
 
     def run(self, stop: threading.Event) -> None:
         """Decide until `stop` is set, then leave a snapshot; or until a newer host has taken over."""
         try:
             while not stop.is_set():
-                self.step(_POLL_MS)
+                if 0 < self.step(_POLL_MS) < _FEW_RECORDS:
+                    stop.wait(_GATHER_S)
             self._recovery.keep(self._kernels, self._consumer.position())
         except FencedError as error:
             _log.warning("engine ends: %s", error)
@@ -109,11 +113,11 @@ class LocalHost:
         started_ns, polled_ms = time.perf_counter_ns(), self._clock.now_ms()
         arrived = arrivals(records, self._schemas)
         decode_us = (time.perf_counter_ns() - started_ns) // 1000
-        inputs = _inputs(records, read)
+        inputs = inputs_of(records, read)
         entries: list[Entry] = []
         for kernel in self._kernels:
             started_ns = time.perf_counter_ns()
-            decisions = _apply(kernel, arrived)
+            decisions = apply(kernel, arrived)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
             at = arrived.by_stream[kernel.detector.stream.name].at[decisions.index].tolist()
@@ -171,33 +175,11 @@ class LocalHost:
         schemas = {name: self._schemas[name] for name in dict.fromkeys((stream, LABELS))}
         while behind := {place: offset for place, offset in at.items() if offset < committed[place]}:
             # A commit ends at one point of the order of append: all before it comes before all after it.
-            records = [r for r in self._log.read(behind, _BATCH_RECORDS) if r.offset < committed[_place(r)]]
+            records = [r for r in self._log.read(behind, _BATCH_RECORDS) if r.offset < committed[place_of(r)]]
             if not records:
                 return
-            _apply(kernel, arrivals(records, schemas))
-            at |= {_place(record): record.offset + 1 for record in records}
-
-
-def _apply(kernel: Kernel, arrived: Arrivals) -> Decisions:
-    stream = kernel.detector.stream.name
-    events = arrived.by_stream[stream].events
-    if stream != _LABELLED:
-        return kernel.decide(events)
-    return kernel.decide(events, arrived.by_stream[LABELS].events, arrived.labels_before(stream))
-
-
-def _place(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
-
-
-def _inputs(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
-    """For each record, how much of every partition was read up to and with it."""
-    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items()}
-    inputs: list[dict[str, int]] = []
-    for record in records:
-        running[f"{record.topic}/{record.partition}"] = record.offset + 1
-        inputs.append(dict(running))
-    return inputs
+            apply(kernel, arrivals(records, schemas))
+            at |= {place_of(record): record.offset + 1 for record in records}
 
 
 def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:

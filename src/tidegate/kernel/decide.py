@@ -58,6 +58,20 @@ class Decisions:
         which: Any = pa.array(np.nonzero(fired)[1])
         return pa.ListArray.from_arrays(offsets, names.take(which))
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Decisions:
+        """Only these of the decisions."""
+        which: Any = pa.array(rows)
+        return Decisions(
+            detector=self.detector,
+            index=self.index[rows],
+            events=self.events.take(which),
+            features=self.features.take(which),
+            rules=self.rules.take(which) if self.rules.num_columns else _batch([], [], len(rows)),
+            late=self.late[rows],
+            score=self.score[rows],
+            outcome=self.outcome.take(which),
+        )
+
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""
         return list(self._records())

@@ -35,6 +35,9 @@ ROW = 0
 #: How many arrivals' memory is fetched at once: more would push each other out of the nearest cache.
 _FETCHED_AHEAD = 16
 
+#: Words that memory hands out at once, on all processors of today.
+_LINE_WORDS = 8
+
 
 class Columns(NamedTuple):
     """Arrivals as the loop takes them: `windows.Arrivals` with all words signed."""
@@ -229,28 +232,42 @@ def _fetch(log: Any, layout: Any, arrivals: Any, start: Any) -> Any:
     heap, total = log.heap, 0
     end = min(start + _FETCHED_AHEAD, len(arrivals.times))
     for i in range(start, end):
-        first = (heap[rowlog.FIRST] + i - start) & (len(log.rows) - 1)
-        total += log.rows[first, rowlog.TIME]
         total += log.row_table[table.hash_of(arrivals.ids[i, 0], arrivals.ids[i, 1]) & (len(log.row_table) - 1)]
         for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-            number = layout[entity + ENTITY_NUMBER]
-            slot = _slot_of(log, layout, entity, arrivals, i)
-            old = np.int64(log.links[first, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number])
-            for word in range(0, layout[SLOT_WORDS], 8):
-                total += heap[max(slot, 0) + word] + heap[old + word]
+            total += _fetch_slot(log, layout, _slot_of(log, layout, entity, arrivals, i))
+            if i - start < heap[rowlog.ROWS]:
+                column = rowlog.SLOT + rowlog.LINKS_AN_ENTITY * layout[entity + ENTITY_NUMBER]
+                total += _fetch_slot(log, layout, rowlog.link(log, heap[rowlog.FIRST] + i - start, column))
+    # The slots are near now; what their cursors name is next.
     for i in range(start, end):
         for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-            number = layout[entity + ENTITY_NUMBER]
             slot = _slot_of(log, layout, entity, arrivals, i)
             if slot != NIL:
-                for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-                    edges = slot + layout[window + EDGES]
-                    if heap[edges + rowlog.LOW_TIME] < arrivals.times[i] - layout[window + LOWER]:
-                        low = heap[edges + rowlog.LOW]
-                        total += log.rows[rowlog.place(log, low), rowlog.VALID]
-                        row = rowlog.following(log, number, low)
-                        if row != NIL:
-                            total += rowlog.time_of(log, row)
+                total += _fetch_leaving(log, layout, entity, slot, arrivals.times[i])
+    return total
+
+
+@compiled
+def _fetch_slot(log: Any, layout: Any, slot: Any) -> Any:
+    total = 0
+    if slot != NIL:
+        for word in range(0, layout[SLOT_WORDS], _LINE_WORDS):
+            total += log.heap[slot + word]
+    return total
+
+
+@compiled
+def _fetch_leaving(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
+    """The rows that leave the frames at `time`, and those that are the oldest then: the first of each, that is."""
+    total = 0
+    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
+        edges = slot + layout[window + EDGES]
+        if log.heap[edges + rowlog.LOW_TIME] < time - layout[window + LOWER]:
+            low = log.heap[edges + rowlog.LOW]
+            total += log.rows[rowlog.place(log, low), rowlog.VALID]
+            row = rowlog.following(log, layout[entity + ENTITY_NUMBER], low)
+            if row != NIL:
+                total += rowlog.time_of(log, row)
     return total
 
 

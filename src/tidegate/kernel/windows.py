@@ -105,12 +105,12 @@ class Windows:
             duplicate=np.zeros(count, np.bool_),
             late=np.zeros(count, np.bool_),
         )
-        done, short = 0, ENOUGH
-        while done < count:
+        # No arrivals at all are run too: that is how a host has the loop compiled before the first event comes.
+        done, short = run(self._log, self._layout, columns, 0, answers)
+        while short != ENOUGH:
+            floor = int(self._log.heap[rowlog.NEWEST] - self._layout[HORIZON])
+            self._log = with_more(self._log, short, floor)
             done, short = run(self._log, self._layout, columns, done, answers)
-            if short != ENOUGH:
-                floor = int(self._log.heap[rowlog.NEWEST] - self._layout[HORIZON])
-                self._log = with_more(self._log, short, floor)
         return answers._replace(
             values=np.ascontiguousarray(answers.values.T), valid=np.ascontiguousarray(answers.valid.T)
         )

@@ -1,0 +1,361 @@
+"""Proof of decisions: a new kernel decides the log again from its start, and what it decides is compared.
+
+Three things must be so. A record's content gives the hash that it holds, or it was changed since it was written. The
+event, decided again by the same version of the detector, gives that hash too, or the record or the log before it was
+changed. And the event lies in the log where the record says.
+
+The log is the truth: nothing else is read, no snapshot and no store. What can't be told is never called wrong: a
+decision of a version that is not at hand, or one that comes out otherwise when the log no longer holds its first
+records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tidegate.errors import NotFoundError, UsageError
+from tidegate.hosts.arrivals import LABELLED, LABELS, apply, arrivals, inputs_of, place_of
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.detector import Detector
+from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.streams.decision import DECISIONS, Decision, decision_hash
+from tidegate.streams.schema import load_schema
+
+#: Records held at once: as many as the engine takes at once.
+_BATCH_RECORDS = 4096
+
+#: Decisions held beyond those of a batch: one would do, were every record's word about where it lies true.
+_AHEAD = 4096
+
+#: Verdicts told one by one: one change in the log may show in all decisions after it.
+MAX_TOLD = 100
+
+#: Fields told apart by the names within them.
+_BY_NAME = ("features", "rules", "points", "freshness")
+
+#: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, and no two
+#: runs take the same time.
+_NOT_COMPARED = ("hash", "inputs", "stages_us")
+
+Progress = Callable[[int, int], None]
+
+
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field, such as `score` or `features.payments`, as the record has it and as it comes out; UNSET: not at all."""
+
+    name: str
+    stored: Any = msgspec.UNSET
+    recomputed: Any = msgspec.UNSET
+
+    def words(self) -> str:
+        stored, recomputed = (
+            "nothing" if value is msgspec.UNSET else msgspec.json.encode(value).decode()
+            for value in (self.stored, self.recomputed)
+        )
+        return f"{self.name}: stored {stored}, comes out as {recomputed}"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found out about one decision. `holds` is None where it can't be told; `says` tells why."""
+
+    event_id: str
+    detector: str
+    holds: bool | None
+    says: str
+    stored_hash: str = ""
+    recomputed_hash: str = ""
+    """Empty: it was not, or could not be, decided again."""
+    differences: tuple[Difference, ...] = ()
+
+
+class Tally(msgspec.Struct):
+    """Counts of verdicts, and the first of those that do not hold."""
+
+    told: bool
+    """Whether also those that hold are told."""
+    decisions: int = 0
+    hold: int = 0
+    wrong: int = 0
+    cannot_be_told: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """How many, by why."""
+    verdicts: list[Verdict] = msgspec.field(default_factory=list[Verdict])
+    """Not more than MAX_TOLD."""
+
+    def add(self, verdict: Verdict) -> None:
+        self.decisions += 1
+        if verdict.holds:
+            self.hold += 1
+        elif verdict.holds is None:
+            self.cannot_be_told[verdict.says] = self.cannot_be_told.get(verdict.says, 0) + 1
+        else:
+            self.wrong += 1
+        if (self.told or verdict.holds is False) and len(self.verdicts) < MAX_TOLD:
+            self.verdicts.append(verdict)
+
+    def lines(self) -> Iterator[str]:
+        """In words, the sum last."""
+        for verdict in self.verdicts:
+            yield f"{verdict.event_id} by {verdict.detector}: {verdict.says}"
+            if verdict.stored_hash:
+                yield f"  hash {verdict.stored_hash}"
+            if verdict.recomputed_hash not in {"", verdict.stored_hash}:
+                yield f"  comes out as {verdict.recomputed_hash}"
+            yield from (f"  {difference.words()}" for difference in verdict.differences)
+        if not self.told:
+            yield from (f"{count:,} of them: {why}" for why, count in self.cannot_be_told.items())
+        if self.wrong > len(self.verdicts):
+            yield f"{self.wrong - len(self.verdicts):,} more that do not hold"
+        untold = self.decisions - self.hold - self.wrong
+        yield f"{self.decisions:,} decisions: {self.hold:,} hold, {self.wrong:,} do not, {untold:,} cannot be told."
+
+
+def verify(
+    log: Log,
+    detectors: Sequence[Detector],
+    *,
+    event_ids: AbstractSet[str] | None = None,
+    sample: int | None = None,
+    progress: Progress,
+) -> Iterator[Verdict]:
+    """Check the decisions about `event_ids`, or `sample` of all decisions spread evenly over the log, or (None and
+    None) all that are there now: a verdict each, in no promised order. The log is read once a detector, in batches;
+    `progress` is told how many of its records were read, and how many there are at most.
+
+    Raises:
+        NotFoundError: the log holds no decision about one of the events, or none at all.
+        UsageError: the sample has less than one decision.
+    """
+    ends = log.ends([DECISIONS])
+    chosen = _chosen(log, ends, event_ids, sample)
+    at_hand = {detector.name for detector in detectors}
+
+    def stored() -> Iterable[Record]:
+        return _read(log, ends) if chosen is None else chosen
+
+    for record in stored():
+        name, event_id = _named(record)
+        if name not in at_hand:
+            says = f"cannot be told: detector {name!r} is not at hand (at hand: {', '.join(sorted(at_hand))})"
+            yield Verdict(event_id=event_id, detector=name, holds=None, says=says)
+    passes = [_Pass(log, detector, stored()) for detector in detectors]
+    total = sum(each.total for each in passes)
+    before = 0
+    for each in passes:
+        yield from each.verdicts(lambda done, before=before: progress(before + done, total))
+        before += each.total
+    progress(total, total)
+
+
+def _chosen(log: Log, ends: Positions, event_ids: AbstractSet[str] | None, sample: int | None) -> list[Record] | None:
+    """The decisions asked for, in the order of the log. None: all."""
+    if event_ids is not None:
+        found = [record for record in _read(log, ends) if _named(record)[1] in event_ids]
+        for unknown in sorted(event_ids - {_named(record)[1] for record in found}):
+            raise NotFoundError(f"verify: the log holds no decision about event {unknown!r}")
+        return found
+    if sample is not None and sample < 1:
+        raise UsageError(f"verify: wanted a sample of at least 1 decision, got {sample}")
+    count = sum(1 for _ in (_read(log, ends) if sample else islice(_read(log, ends), 1)))
+    if not count:
+        raise NotFoundError("verify: the log holds no decision")
+    if sample is None or sample >= count:
+        return None
+    # The middle one of each of `sample` equal parts.
+    wanted = {(2 * part + 1) * count // (2 * sample) for part in range(sample)}
+    return [record for index, record in enumerate(_read(log, ends)) if index in wanted]
+
+
+def _named(record: Record) -> tuple[str, str]:
+    """Detector and event of a decision, by the id of its record."""
+    name, _, event_id = (record.id or "").partition(":")
+    return name, event_id or record.key
+
+
+def _read(log: Log, ends: Positions) -> Iterator[Record]:
+    return (record for batch in _batches(log, ends) for record in batch)
+
+
+def _batches(log: Log, ends: Positions) -> Iterator[list[Record]]:
+    """What stands before `ends`, in order of append."""
+    at = dict.fromkeys(ends, 0)
+    while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
+        batch = [record for record in log.read(behind, _BATCH_RECORDS) if record.offset < ends[place_of(record)]]
+        if not batch:
+            return
+        yield batch
+        at |= {place_of(record): record.offset + 1 for record in batch}
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    """A decision as it is stored."""
+
+    decision: Decision
+    unchanged: bool
+    """Its content gives its hash."""
+
+
+class _Pass:
+    """One detector's decisions beside what a new kernel decides.
+
+    Decisions were written in the order of their events, and say how far the log was read: those of a batch of the log
+    are the next ones, up to the first that lies behind it.
+    """
+
+    def __init__(self, log: Log, detector: Detector, stored: Iterable[Record]) -> None:
+        stream = detector.stream.name
+        self._streams = (stream, LABELS) if stream == LABELLED else (stream,)
+        self._log, self._detector = log, detector
+        self._stored = (record for record in stored if _named(record)[0] == detector.name)
+        self._ends = log.ends(self._streams)
+        self._ahead: list[_Claim] = []
+        self._shortened = False
+        self.total = sum(self._ends.values())
+
+    def verdicts(self, progress: Callable[[int], None]) -> Iterator[Verdict]:
+        yield from self._look_ahead()
+        if not self._ahead:
+            return
+        kernel = Kernel(self._detector)
+        schemas = {stream: load_schema(stream) for stream in self._streams}
+        at: Positions = dict.fromkeys(self._ends, 0)
+        done = 0
+        for batch in _batches(self._log, self._ends):
+            # Asked after each reading: a log that is in use may lose its first records meanwhile.
+            self._shortened = self._shortened or _shortened(self._log, self._ends)
+            arrived = arrivals(batch, schemas)
+            decisions = apply(kernel, arrived)
+            inputs = inputs_of(batch, at)
+            at |= {place_of(record): record.offset + 1 for record in batch}
+            ids: list[Any] = decisions.events.column("event_id").to_pylist()
+            due: dict[str, _Claim] = {}
+            yield from self._due(frozenset(ids), at, due)
+            some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
+            where = arrived.by_stream[self._detector.stream.name].at[some.index].tolist()
+            for made, index in zip(some.records(), where, strict=True):
+                yield self._compare(due[made.event_id], made, inputs[index])
+            done += len(batch)
+            progress(done)
+            if not self._ahead:
+                return
+        while self._ahead:
+            yield from (self._without_event(claim) for claim in self._ahead)
+            self._ahead = []
+            yield from self._look_ahead()
+
+    def _due(self, ids: AbstractSet[str], read: Positions, due: dict[str, _Claim]) -> Iterator[Verdict]:
+        """Move to `due` what was decided about one of the events `ids`; verdicts on what lies in the log that was
+        `read` and is about none.
+        """
+        while True:
+            behind: list[_Claim] = []
+            for claim in self._ahead:
+                if claim.decision.event_id in ids:
+                    due[claim.decision.event_id] = claim
+                elif all(claim.decision.inputs.get(f"{at.topic}/{at.partition}", 0) <= read[at] for at in read):
+                    yield self._without_event(claim)
+                else:
+                    behind.append(claim)
+            moved = len(behind) < len(self._ahead)
+            self._ahead = behind
+            yield from self._look_ahead()
+            if not moved:
+                return
+
+    def _look_ahead(self) -> Iterator[Verdict]:
+        """Have the next decisions at hand; verdicts on those that can't be compared."""
+        while len(self._ahead) < _AHEAD and (record := next(self._stored, None)) is not None:
+            found = self._claim(record)
+            if isinstance(found, _Claim):
+                self._ahead.append(found)
+            else:
+                yield found
+
+    def _claim(self, record: Record) -> _Claim | Verdict:
+        name, event_id = _named(record)
+        try:
+            decision = msgspec.json.decode(record.value, type=Decision)
+        except msgspec.DecodeError:
+            return Verdict(event_id=event_id, detector=name, holds=False, says="the record is not a decision")
+        if (decision.detector, decision.event_id) != (name, event_id):
+            says = f"the record is about event {decision.event_id!r} by {decision.detector!r}"
+            return Verdict(event_id=event_id, detector=name, holds=False, says=says, stored_hash=decision.hash)
+        claim = _Claim(decision, decision_hash(decision) == decision.hash)
+        if decision.detector_version == self._detector.version:
+            return claim
+        if not claim.unchanged:
+            return _verdict(claim, holds=False, says=_CHANGED)
+        version = f"version {decision.detector_version}, at hand is {self._detector.version}"
+        return _verdict(claim, holds=None, says=f"cannot be told: detector {name!r} decided it in {version}")
+
+    def _compare(self, claim: _Claim, made: Decision, inputs: Mapping[str, int]) -> Verdict:
+        stored = {place: claim.decision.inputs.get(place) for place in inputs}
+        differences = (*_differences(claim.decision, made), *_by_name("inputs", stored, inputs))
+        if claim.unchanged and differences and self._shortened:
+            return _verdict(claim, holds=None, says=_SHORTENED)
+        if not claim.unchanged:
+            says = _CHANGED
+        elif made.hash != claim.decision.hash:
+            says = "the log does not give this decision: the record, or what the log holds before it, was changed"
+        elif differences:
+            says = "the event does not lie in the log where the record says"
+        else:
+            says = "decided again from the log, it has the same hash"
+        holds = claim.unchanged and not differences
+        return _verdict(claim, holds=holds, says=says, recomputed_hash=made.hash, differences=differences)
+
+    def _without_event(self, claim: _Claim) -> Verdict:
+        if not claim.unchanged:
+            return _verdict(claim, holds=False, says=_CHANGED)
+        if self._shortened or _shortened(self._log, self._ends):
+            return _verdict(claim, holds=None, says=_SHORTENED)
+        return _verdict(claim, holds=False, says="the log holds no such event where the record says")
+
+
+_CHANGED = "the record was changed after it was written: its content does not give its hash"
+_SHORTENED = "cannot be told: its retention has removed the log's first records, which may have decided it"
+
+
+def _verdict(claim: _Claim, **found: Any) -> Verdict:
+    decision = claim.decision
+    return Verdict(event_id=decision.event_id, detector=decision.detector, stored_hash=decision.hash, **found)
+
+
+def _shortened(log: Log, ends: Positions) -> bool:
+    """Whether a partition no longer holds its first record."""
+
+    def first(place: TopicPartition) -> int:
+        records = log.read({place: 0}, 1)
+        return records[0].offset if records else ends[place]
+
+    return any(first(place) > 0 for place in ends)
+
+
+def _differences(stored: Decision, made: Decision) -> Iterator[Difference]:
+    """By field, or by the names within it."""
+    for field in Decision.__struct_fields__:
+        ours, theirs = getattr(stored, field), getattr(made, field)
+        if field in _BY_NAME:
+            yield from _by_name(field, ours, theirs)
+        elif field not in _NOT_COMPARED:
+            yield from _difference(field, ours, theirs)
+
+
+def _by_name(field: str, stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Difference]:
+    for name in dict.fromkeys([*made, *stored]):
+        yield from _difference(f"{field}.{name}", stored.get(name, msgspec.UNSET), made.get(name, msgspec.UNSET))
+
+
+def _difference(name: str, stored: Any, made: Any) -> Iterator[Difference]:
+    # As the hash sees them: in JSON, 1 is not true and not 1.0.
+    if _as_written(stored) != _as_written(made):
+        yield Difference(name, stored, made)
+
+
+def _as_written(value: Any) -> bytes | None:
+    return None if value is msgspec.UNSET else msgspec.json.encode(value)
