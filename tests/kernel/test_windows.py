@@ -1,13 +1,22 @@
 """The window engine against its naive twin, over timelines that hypothesis draws, and timelines drawn by hand."""
 
 import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernel.twin import Label, Row, Twin, from_answers, to_arrivals
+from tests.kernel.twin import Label, Row, Twin, from_answers, hash_of, to_arrivals
 
-from tidegate.kernel.plan import Aggregate, Entity, LabelLane, Window, WindowPlan
-from tidegate.kernel.windows import Windows
+from tidegate.errors import StateError, UsageError
+from tidegate.kernel import rowlog, storage
+from tidegate.kernel.plan import MAX_LANES, Aggregate, Entity, LabelLane, Window, WindowPlan
+from tidegate.kernel.windows import ROW, Arrivals, Windows
 
 # Lane 0 reads no label; lane 1 counts as lane 2 once the row is known as fraud, as lane 3 once it is known as genuine.
 EVERYTHING = WindowPlan(
@@ -33,6 +42,15 @@ VALUES = st.one_of(
 IDS = st.integers(0, 30)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_first_arrays():
+    """So that a short timeline makes every array grow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "_FIRST_ROWS", 2)
+        patch.setattr(storage, "_FIRST_ENTRIES", 4)
+        yield
+
+
 @st.composite
 def timelines(draw, count=40):
     """Events around a clock that goes on, with times mostly near it: ties, out of order, late, very late."""
@@ -56,6 +74,7 @@ def twin_answers(plan, events):
 def engine_answers(plan, events, cuts=(), restore_at=()):
     """`cuts`: where the stream is cut into calls; at those in `restore_at` the engine goes on from a snapshot."""
     windows, answers = Windows(plan), []
+    windows._log.heap[rowlog.FIRST] = rowlog.MAX_NAMES - 7  # the names of rows start again in mid-timeline
     edges = [0, *sorted(set(cuts)), len(events)]
     for start, end in itertools.pairwise(edges):
         if start in restore_at:
@@ -73,3 +92,229 @@ def test_engine_equals_its_twin(events, cuts, restore_at):
     assert engine_answers(EVERYTHING, events, [cut for cut in cuts if cut < len(events)], restore_at) == twin_answers(
         EVERYTHING, events
     )
+
+
+TEN_US = (Window(0, 10),)
+
+
+def one_card(*aggregates, windows=TEN_US, lateness_us=5, dedupe_us=20, label_lanes=()):
+    return WindowPlan((Entity(("card",)),), windows, 3, label_lanes, aggregates, lateness_us, dedupe_us)
+
+
+def card_row(time, lanes=(None, None, None), event_id=None):
+    return Row(time, event_id or f"row at {time}", ("card",), lanes)
+
+
+def values(plan, *events):
+    """The engine's answers to the rows among events; the twin's are the same."""
+    answers = engine_answers(plan, events, cuts=range(len(events)))
+    assert answers == twin_answers(plan, list(events))
+    return [answer.values for answer, event in zip(answers, events, strict=True) if isinstance(event, Row)]
+
+
+def test_both_edges_of_a_frame_are_in_it():
+    #  0         10  11
+    #  |----------|          10 sees 0
+    #   |----------|         11 does not
+    plan = one_card(Aggregate("count", 0, -1))
+    assert values(plan, card_row(0), card_row(10), card_row(11)) == [(1,), (2,), (2,)]
+
+
+def test_a_row_out_of_order_is_answered_as_of_its_own_time():
+    #  0     4     8     12      arrive as 0, 8, 12, 4
+    #  |<----4               4 sees 0, as 8 and 12 are after it
+    #     |<--------12 ... 13    13 sees 4, 8 and 12
+    plan = one_card(Aggregate("count", 0, -1), lateness_us=10)
+    events = [card_row(0), card_row(8), card_row(12), card_row(4), card_row(13)]
+    assert values(plan, *events) == [(1,), (2,), (2,), (2,), (4,)]
+
+
+def test_a_delayed_frame_ends_before_the_row():
+    #  0        5        10       15
+    #  |<--frame of 15-->|            rows 0, 5 and 10 are in the frame [0, 10] of 15, 15 is not
+    plan = one_card(Aggregate("count", 0, -1), windows=(Window(0, 15, 5),))
+    assert values(plan, *(card_row(time) for time in (0, 5, 10, 15))) == [(0,), (1,), (2,), (3,)]
+
+
+def test_a_label_is_seen_from_its_own_time_on():
+    #  0      3       5      6
+    #  row    |       |      row     the row of 0 becomes fraud at 5: 6 sees it,
+    #         row, come last         3 does not, though it comes after the label
+    plan = one_card(Aggregate("sum", 0, 0), label_lanes=(LabelLane(0, 1, 2),))
+    events = [
+        card_row(0, (0, 1, 0), "bought"),
+        Label(5, "bought", fraud=True),
+        card_row(6, (0, 1, 0)),
+        card_row(3, (0, 1, 0)),
+    ]
+    assert values(plan, *events) == [(0,), (1,), (0,)]
+
+
+def test_the_newest_label_counts_and_of_one_time_the_last_to_come():
+    plan = one_card(Aggregate("sum", 0, 0), label_lanes=(LabelLane(0, 1, 2),))
+    bought, probe = card_row(0, (0, 1, 2), "bought"), [card_row(9, (0, 0, 0), name) for name in ("p", "q", "r")]
+    events = [
+        bought,
+        Label(5, "bought", fraud=False),
+        Label(4, "bought", fraud=True),
+        probe[0],
+        Label(5, "bought", fraud=True),
+        probe[1],
+        Label(5, "bought", fraud=True),
+        probe[2],
+    ]
+    assert values(plan, *events) == [(0,), (2,), (1,), (1,)]
+
+
+def test_a_label_waits_for_its_transaction():
+    plan = one_card(Aggregate("sum", 0, 0), label_lanes=(LabelLane(0, 1, 2),))
+    events = [Label(3, "bought", fraud=True), card_row(2, (0, 1, 0), "bought"), card_row(4, (0, 1, 0))]
+    assert values(plan, *events) == [(0,), (1,)]
+
+
+def test_the_same_id_is_a_duplicate_as_long_as_its_row_is_kept():
+    #  0 ......... 20  21      rows are kept for 20
+    plan = one_card(Aggregate("count", 0, -1))
+    answers = engine_answers(plan, [card_row(0, event_id="a"), card_row(20, event_id="a"), card_row(21, event_id="a")])
+    assert [answer.duplicate for answer in answers] == [False, True, False]
+
+
+def test_a_late_row_is_placed_and_marked():
+    #  0    2            10
+    #       2 comes after 10, more than 5 late: marked, and seen by 11 all the same
+    plan = one_card(Aggregate("count", 0, -1))
+    events = [card_row(0), card_row(10), card_row(2), card_row(11)]
+    assert values(plan, *events) == [(1,), (2,), (2,), (3,)]
+    assert [answer.late for answer in engine_answers(plan, events)] == [False, False, True, False]
+
+
+def test_a_row_too_old_to_be_kept_is_answered_from_itself():
+    plan = one_card(Aggregate("count", 0, -1), Aggregate("sum", 0, 0))
+    events = [card_row(0), card_row(100), card_row(1, (7, None, None)), card_row(2)]
+    assert values(plan, *events) == [(1, None), (1, None), (1, 7), (1, None)]
+
+
+def test_a_sum_is_exact_beyond_64_bits_and_answered_as_the_nearest():
+    plan = one_card(Aggregate("sum", 0, 0))
+    largest = 2**63 - 1
+    events = [card_row(0, (largest, None, None)), card_row(5, (largest, None, None)), card_row(11, (-5, None, None))]
+    assert values(plan, *events) == [(largest,), (largest,), (largest - 5,)]
+
+
+def test_what_has_grown_old_leaves_nothing_behind():
+    plan = EVERYTHING
+    rows = [Row(time, time, (f"a{time}", f"x{time % 3}"), (time, time, 1, 2)) for time in range(2000)]
+    marks = [Label(row.time + 2, row.id, fraud=True) for row in rows] + [Label(9, f"no {n}", True) for n in range(300)]
+    windows = Windows(plan)
+    for start in range(0, len(rows), 7):
+        windows.apply(to_arrivals(plan, rows[start : start + 7]))
+        windows.apply(to_arrivals(plan, marks[start : start + 7]))
+    windows.apply(to_arrivals(plan, [Row(10**6, "last", ("b", "y"), (1, 1, None, None))]))
+    heap = windows._log.heap
+    counted = 2 * (3 + 2 - 1)  # lanes 0 and 1, in the frames that end at the row
+    assert heap[rowlog.ROWS] == 1
+    assert heap[rowlog.SLOT_TABLE + rowlog.COUNT] == len(plan.entities)
+    assert heap[rowlog.VALUE_TABLE + rowlog.COUNT] == counted
+    assert sum(windows.sizes().values()) < 100_000
+
+
+def test_a_key_is_apart_from_the_same_key_of_another_entity():
+    plan = WindowPlan(
+        (Entity(("card",)), Entity(("account",))),
+        (Window(0, 10), Window(1, 10)),
+        0,
+        (),
+        (Aggregate("count", 0, -1), Aggregate("count", 1, -1)),
+        0,
+        0,
+    )
+    assert values(plan, Row(0, 1, ("k", "l")), Row(1, 2, ("l", "k")), Row(2, 3, ("k", "m"))) == [(1, 1), (1, 1), (2, 1)]
+
+
+def steps(rows_in_frame):
+    """Links followed for each of some rows of one key, whose frames hold so many rows."""
+    script = Path(__file__).with_name("steps.py")
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(  # numba must be told before it is imported
+        [sys.executable, "-W", "ignore", script, str(rows_in_frame)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_what_a_row_costs_does_not_grow_with_the_rows_in_its_frames():
+    few, many = steps(60), steps(600)
+    assert sum(many) <= 1.2 * sum(few)
+    assert max(many) <= 2 * max(few)
+
+
+def test_a_snapshot_of_another_plan_is_refused():
+    arrays = Windows(EVERYTHING).snapshot()
+    with pytest.raises(StateError, match="another plan"):
+        Windows(one_card()).restore(arrays)
+
+
+def test_a_snapshot_that_lacks_an_array_is_refused():
+    arrays = Windows(EVERYTHING).snapshot()
+    del arrays["links"]
+    with pytest.raises(StateError, match="lacks links"):
+        Windows(EVERYTHING).restore(arrays)
+
+
+def test_a_snapshot_is_not_touched_by_what_comes_after():
+    windows = Windows(EVERYTHING)
+    arrays = windows.snapshot()
+    as_taken = {name: array.copy() for name, array in arrays.items()}
+    windows.restore(arrays)
+    windows.apply(to_arrivals(EVERYTHING, [Row(0, 1, ("a", "x"), (1, 2, 3, 4))]))
+    assert all(np.array_equal(arrays[name], array) for name, array in as_taken.items())
+
+
+def test_a_full_log_says_so(monkeypatch):
+    plan = one_card(Aggregate("count", 0, -1))
+    monkeypatch.setattr(rowlog, "MAX_NAMES", 256)
+    of_one_card = [card_row(0, event_id=number + 1) for number in range(257)]
+    with pytest.raises(StateError, match="256 rows are kept"):
+        Windows(plan).apply(to_arrivals(plan, of_one_card))
+    of_many_cards = [Row(0, number, (number,), (None,) * 3) for number in range(100)]
+    with pytest.raises(StateError, match="need 512 words"):
+        Windows(plan).apply(to_arrivals(plan, of_many_cards))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        one_card(windows=(Window(0, 5, 6),)),
+        one_card(windows=(Window(0, -1, -1),)),
+        one_card(windows=(Window(1, 5),)),
+        one_card(Aggregate("sum", 0, -1)),
+        one_card(Aggregate("sum", 0, 3)),
+        one_card(Aggregate("count", 1, -1)),
+        one_card(lateness_us=-1),
+        WindowPlan((), (), MAX_LANES + 1, (), (), 0, 0),
+    ],
+)
+def test_a_plan_that_cannot_be_answered_is_refused(plan):
+    with pytest.raises(UsageError, match="window plan"):
+        Windows(plan)
+
+
+def test_no_arrivals_and_no_aggregates_are_fine():
+    plan = WindowPlan((), (), 0, (), (), 0, 0)
+    none = np.zeros(0, np.int64)
+    no_lanes = np.zeros((0, 0), np.int64)
+    arrivals = Arrivals(none, np.zeros((0, 2), np.uint64), none, np.zeros((0, 0, 2), np.uint64), no_lanes, none)
+    assert Windows(plan).apply(arrivals).values.shape == (0, 0)
+    one = Arrivals(
+        times=np.array([1]),
+        ids=np.array([hash_of("a")], np.uint64),
+        kinds=np.array([ROW], np.int8),
+        keys=np.zeros((0, 1, 2), np.uint64),
+        lanes=np.zeros((0, 1), np.int64),
+        valid=np.zeros(1, np.uint64),
+    )
+    assert not Windows(plan).apply(one).duplicate[0]

@@ -1,6 +1,8 @@
-"""MIN and MAX. They have no inverse, so their state does not move back: each keeps, as of its key's clock, the chain
-of rows that are better than all that follow them in the frame (the monotone queue of sliding-window extremes). An
-answer at an earlier time is the chain's first row, if that is old enough, or else found by a look at the rows.
+"""MIN and MAX. They have no inverse, so their state does not move back. Each row of a frame keeps its better: the last
+row before it that has a better value (before a row without a value: that has any). The frame's newest row, its better,
+the better of that and so on hold the best of every run of rows that ends there, so that an answer at an earlier time is
+found along them. As of a key's clock, the ones with a value are a chain with two ends: the monotone queue of
+sliding-window extremes, whose first row is the answer.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from tidegate.kernel.layout import (
     TURN,
     UPPER,
 )
-from tidegate.kernel.rowlog import BEGIN_OF_TIME, END_OF_TIME, HIGH, LANES, LOW, NIL, VALID
+from tidegate.kernel.rowlog import BEGIN_OF_TIME, END_OF_TIME, HIGH, LANES, LOW, LOW_TIME, NIL, VALID
 
 
 @compiled
@@ -56,30 +58,79 @@ def _join(log: Any, layout: Any, slot: Any, extreme: Any, before: Any, after: An
 
 
 @compiled
-def _chain(log: Any, layout: Any, slot: Any, extreme: Any, row: Any, time: Any) -> None:
-    """Put a row of the frame into the chain where it belongs, if it is better than all that follow."""
-    valid, rank = _rank(log, layout, extreme, row, time)
-    if not valid:
-        return
-    chain = layout[extreme + CHAIN]
-    before, after = log.heap[slot + layout[extreme + ENDS] + 1], NIL
-    while before != NIL and _follows(log, before, row):
-        after = before
-        before = rowlog.link(log, before, chain + 1)
-    if after != NIL and _rank(log, layout, extreme, after, time)[1] >= rank:
-        return
-    while before != NIL and _rank(log, layout, extreme, before, time)[1] <= rank:
-        before = rowlog.link(log, before, chain + 1)
-    at = rowlog.place(log, row)
-    log.links[at, chain], log.links[at, chain + 1] = after, before
-    _join(log, layout, slot, extreme, before, after, row, row)
+def _better_of(log: Any, layout: Any, extreme: Any, row: Any, oldest: Any) -> Any:
+    """A row's better if it is not older than `oldest`. One that left the frame may be gone, and its place taken."""
+    better = rowlog.link(log, row, layout[extreme + CHAIN] + 1)
+    if better != NIL and rowlog.is_kept(log, better) and rowlog.time_of(log, better) >= oldest:
+        return better
+    return NIL
 
 
 @compiled
-def chain_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: Any) -> None:
-    """A row came into the window's frame."""
+def _append(log: Any, layout: Any, slot: Any, extreme: Any, row: Any, time: Any) -> None:
+    """The frame's newest row goes to the chain's end, in the place of all that are not better."""
+    valid, rank = _rank(log, layout, extreme, row, time)
+    chain, at = layout[extreme + CHAIN], rowlog.place(log, row)
+    better = log.heap[slot + layout[extreme + ENDS] + 1]
+    while valid and better != NIL and _rank(log, layout, extreme, better, time)[1] <= rank:
+        better = rowlog.link(log, better, chain + 1)
+    log.links[at, chain + 1] = better
+    if valid:
+        log.links[at, chain] = NIL
+        _join(log, layout, slot, extreme, better, NIL, row, row)
+
+
+@compiled
+def _insert(
+    log: Any, layout: Any, entity: Any, slot: Any, window: Any, extreme: Any, row: Any, time: Any
+) -> None:  # fmt: skip
+    """A row in the midst of the frame finds its better, becomes that of those after it, and a link of the chain if it
+    is better than all of them.
+    """
+    valid, rank = _rank(log, layout, extreme, row, time)
+    chain, edges = layout[extreme + CHAIN], slot + layout[window + EDGES]
+    oldest = log.heap[edges + LOW_TIME]
+    better = rowlog.preceding(log, entity, row)
+    if better != NIL and rowlog.time_of(log, better) < oldest:
+        better = NIL
+    while better != NIL:
+        better_valid, better_rank = _rank(log, layout, extreme, better, time)
+        if better_valid and (not valid or better_rank > rank):
+            break
+        better = _better_of(log, layout, extreme, better, oldest)
+    log.links[rowlog.place(log, row), chain + 1] = better
+    if not valid:
+        return
+    newest = rowlog.time_of(log, log.heap[edges + HIGH])
+    later = rowlog.following(log, entity, row)
+    while later != NIL and rowlog.time_of(log, later) <= newest:
+        later_valid, later_rank = _rank(log, layout, extreme, later, time)
+        if later_valid and later_rank >= rank:
+            return
+        later_better = _better_of(log, layout, extreme, later, oldest)
+        if later_better == NIL or not _follows(log, later_better, row):
+            log.links[rowlog.place(log, later), chain + 1] = row
+        later = rowlog.following(log, entity, later)
+    after, before = NIL, log.heap[slot + layout[extreme + ENDS] + 1]
+    while before != NIL and _follows(log, before, row):
+        after = before
+        before = rowlog.link(log, before, chain + 1)
+    log.links[rowlog.place(log, row), chain] = after
+    _join(log, layout, slot, extreme, better, after, row, row)
+
+
+@compiled
+def append_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: Any) -> None:
+    """A row newer than all others came into the window's frame."""
     for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
-        _chain(log, layout, slot, extreme, row, time)
+        _append(log, layout, slot, extreme, row, time)
+
+
+@compiled
+def insert_row(log: Any, layout: Any, entity: Any, slot: Any, window: Any, row: Any, time: Any) -> None:
+    """A row came into the midst of the window's frame."""
+    for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
+        _insert(log, layout, entity, slot, window, extreme, row, time)
 
 
 @compiled
@@ -104,12 +155,12 @@ def chain_labelled(log: Any, layout: Any, entity: Any, slot: Any, window: Any, t
         log.heap[slot + layout[extreme + ENDS] + 1] = NIL
         row = low
         while row != NIL and high != NIL and rowlog.time_of(log, row) <= rowlog.time_of(log, high):  # noqa: PLR1714
-            _chain(log, layout, slot, extreme, row, time)
+            _append(log, layout, slot, extreme, row, time)
             row = rowlog.following(log, entity, row)
 
 
 @compiled
-def _better(log: Any, layout: Any, extreme: Any, row: Any, time: Any, found: Any, best: Any) -> Any:
+def _best_of(log: Any, layout: Any, extreme: Any, row: Any, time: Any, found: Any, best: Any) -> Any:
     valid, rank = _rank(log, layout, extreme, row, time)
     if valid and (not found or rank > best):
         return True, rank
@@ -129,20 +180,23 @@ def extreme_of(
     first = log.heap[slot + layout[extreme + ENDS]]
     if time == clock:
         if first != NIL:
-            found, best = _better(log, layout, extreme, first, time, found, best)
+            found, best = _best_of(log, layout, extreme, first, time, found, best)
         return found, best ^ layout[extreme + TURN]
     edges = slot + layout[window + EDGES]
     low, high = log.heap[edges + LOW], log.heap[edges + HIGH]
     newest = rowlog.time_of(log, high) if high != NIL else BEGIN_OF_TIME
-    # Rows from here on need no look: the chain's first row is the best of them, or there is none.
-    looked_at = END_OF_TIME
-    if not unlabelled and (first == NIL or rowlog.time_of(log, first) <= newest):
-        looked_at = max(clock - layout[window + LOWER], floor)
-        if first != NIL:
-            found, best = _better(log, layout, extreme, first, time, found, best)
-    while low != NIL and rowlog.time_of(log, low) <= newest and rowlog.time_of(log, low) < looked_at:
-        found, best = _better(log, layout, extreme, low, time, found, best)
+    # Of rows from here on the chain knows the best, if not what labels there were.
+    oldest = END_OF_TIME if unlabelled else max(clock - layout[window + LOWER], floor)
+    if not unlabelled and first != NIL and newest != BEGIN_OF_TIME:
+        better = first
+        if rowlog.time_of(log, first) > newest:
+            better = rowlog.preceding(log, entity, row) if high == row else high
+        while better != NIL and rowlog.time_of(log, better) >= oldest:
+            found, best = _best_of(log, layout, extreme, better, time, found, best)
+            better = _better_of(log, layout, extreme, better, oldest)
+    while low != NIL and rowlog.time_of(log, low) <= newest and rowlog.time_of(log, low) < oldest:
+        found, best = _best_of(log, layout, extreme, low, time, found, best)
         low = rowlog.following(log, entity, low)
     if counted and layout[window + UPPER] == 0:
-        found, best = _better(log, layout, extreme, row, time, found, best)
+        found, best = _best_of(log, layout, extreme, row, time, found, best)
     return found, best ^ layout[extreme + TURN]

@@ -203,7 +203,7 @@ def move_forward(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor
                 if rowlog.time_of(log, row) >= lower:
                     _count_row(log, layout, slot, window, row, time, 1)
                     if with_chains:
-                        extremes.chain_row(log, layout, slot, window, row, time)
+                        extremes.append_row(log, layout, slot, window, row, time)
                 high = row
                 row = rowlog.following(log, number, row)
             heap[edges + HIGH] = high
@@ -243,7 +243,7 @@ def count_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, with_chain
             heap[edges + HIGH] = row
             _count_row(log, layout, slot, window, row, time, 1)
             if with_chains:
-                extremes.chain_row(log, layout, slot, window, row, time)
+                extremes.append_row(log, layout, slot, window, row, time)
 
 
 @compiled
@@ -251,7 +251,7 @@ def chain_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, clock: Any
     """Put a row that came out of order into the chains of the frames that it is in as of the clock."""
     for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
         if _is_counted(log, layout, slot, window, row):
-            extremes.chain_row(log, layout, slot, window, row, clock)
+            extremes.insert_row(log, layout, layout[entity + ENTITY_NUMBER], slot, window, row, clock)
 
 
 @compiled

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from tidegate.errors import UsageError
+from tidegate.kernel.compiled import entry, inlined
 
 # The key is a constant, as every host must come to the same hashes: the first 128 binary digits of pi after the point.
 _K0 = np.uint64(0x243F6A8885A308D3)
@@ -32,12 +32,12 @@ NULL_HASH = (0, 0)
 _ALL_BUT_SIGN = np.int64(2**63 - 1)
 
 
-@numba.njit(inline="always")
+@inlined
 def _rotate(x: Any, bits: Any) -> Any:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     v0 += v1
     v2 += v3
@@ -51,7 +51,7 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, _rotate(v2, 32), v3
 
 
-@numba.njit(cache=True, nogil=True)
+@entry
 def siphash_each(k0: Any, k1: Any, offsets: Any, content: Any, hashes: Any) -> None:
     """SipHash-2-4-128 of content[offsets[i]:offsets[i + 1]] (uint8) into hashes[i] (uint64[n, 2]), for every i."""
     for i in range(len(offsets) - 1):

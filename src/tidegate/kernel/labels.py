@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.kernel import rowlog, table
-from tidegate.kernel.compiled import compiled
+from tidegate.kernel.compiled import compiled, entry
 from tidegate.kernel.rowlog import (
     APPLIED,
     EARLIER,
@@ -141,7 +141,7 @@ def end_waiting(log: Any, id0: Any, id1: Any, row: Any, floor: Any) -> None:
         label = log.heap[label + OLDER]
 
 
-@compiled
+@entry
 def forget_waiting(log: Any, floor: Any) -> None:
     """Free all labels that waited too long."""
     heap = log.heap

@@ -8,7 +8,7 @@ import numpy as np
 
 from tidegate.kernel import frames, labels, rowlog, table
 from tidegate.kernel.answers import answer_alone, answer_row
-from tidegate.kernel.compiled import compiled
+from tidegate.kernel.compiled import compiled, entry
 from tidegate.kernel.layout import (
     CURSOR_WORDS,
     DISTINCTS,
@@ -271,7 +271,7 @@ def _fetch_leaving(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> 
     return total
 
 
-@compiled
+@entry
 def run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
     for i in range(start, len(arrivals.times)):

@@ -81,6 +81,12 @@ def place(log: Any, row: Any) -> Any:
 
 
 @inlined
+def is_kept(log: Any, row: Any) -> Any:
+    """Whether a row's name still names it: names of rows that are gone are given again after a while."""
+    return (row - log.heap[FIRST]) & _NAMES_MASK < log.heap[ROWS]
+
+
+@inlined
 def time_of(log: Any, row: Any) -> Any:
     return log.rows[place(log, row), TIME]
 

@@ -10,7 +10,7 @@ from tidegate.kernel.plan import WindowPlan
 from tidegate.kernel.rowlog import ENTRIES, MASK, NIL, Log
 
 #: Counts up when the arrays of a snapshot change their meaning.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 #: What there may be too little of.
 ENOUGH, MORE_ROWS, MORE_SLOTS, MORE_WAITING, MORE_VALUES, MORE_HEAP = 0, 1, 2, 3, 4, 5

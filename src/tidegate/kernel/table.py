@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.kernel.compiled import compiled, inlined
+from tidegate.kernel.compiled import compiled, entry, inlined
 
 EMPTY = -1
 
@@ -58,13 +58,13 @@ def remove(entries: Any, first: Any, mask: Any, at: Any) -> None:
     entries[first + hole] = EMPTY
 
 
-@compiled
+@entry
 def copy(entries: Any, larger: Any) -> None:
     """Put every entry of a table into a larger, empty one."""
     mask = len(larger) - 1
-    for entry in entries:
-        if entry != EMPTY:
-            at = (entry >> 32) & mask
+    for kept in entries:
+        if kept != EMPTY:
+            at = (kept >> 32) & mask
             while larger[at] != EMPTY:
                 at = (at + 1) & mask
-            larger[at] = entry
+            larger[at] = kept

@@ -1,0 +1,52 @@
+"""Prints, as JSON, how many links between rows the window engine follows for each of some rows of one hot key, in order
+and a little out of order. To be run with NUMBA_DISABLE_JIT=1: only then can the steps be counted."""
+
+import json
+import random
+import sys
+
+from tests.kernel.twin import Row, to_arrivals
+
+from tidegate.kernel import rowlog
+from tidegate.kernel.plan import Aggregate, Entity, Window, WindowPlan
+from tidegate.kernel.windows import Windows
+
+ROWS_COUNTED = 100
+
+followed = 0
+link = rowlog.link
+
+
+def counted_link(log, row, column):
+    global followed  # noqa: PLW0603 - the function it stands for has no place for a counter
+    followed += 1
+    return link(log, row, column)
+
+
+def main(rows_in_frame):
+    plan = WindowPlan(
+        entities=(Entity(("merchant",)),),
+        windows=(Window(0, rows_in_frame), Window(0, rows_in_frame, rows_in_frame // 3)),
+        lane_count=1,
+        label_lanes=(),
+        aggregates=tuple(
+            Aggregate(function, window, 0)
+            for window in (0, 1)
+            for function in ("count", "sum", "min", "max", "count_distinct")
+        ),
+        lateness_us=10,
+        dedupe_us=0,
+    )
+    chance = random.Random(7)
+    rowlog.link = counted_link
+    windows, steps = Windows(plan), []
+    for time in range(2 * rows_in_frame + ROWS_COUNTED):
+        before = followed
+        row = Row(time - chance.choice((0, 0, 0, 1, 3)), time, ("hot",), (chance.randrange(10**6),))
+        windows.apply(to_arrivals(plan, [row]))
+        steps.append(followed - before)
+    sys.stdout.write(json.dumps(steps[-ROWS_COUNTED:]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
