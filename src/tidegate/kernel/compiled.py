@@ -6,7 +6,9 @@ two atomic operations for each array of each call.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import numba
@@ -15,10 +17,25 @@ import numba
 _njit: Any = numba.njit
 
 
+def _digest_of_sources() -> str:
+    """12 hex digits over the texts of all modules whose functions are compiled."""
+    digest = hashlib.sha256()
+    for file in sorted(files("tidegate.kernel").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py") and b"tidegate.kernel.compiled" in (text := file.read_bytes()):
+            digest.update(text)
+    return digest.hexdigest()[:12]
+
+
+_DIGEST = _digest_of_sources()
+
+
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that Python calls. Its machine code, with that of all it calls, is kept on disk beside its module; it
-    is made again when that module's file changes, not when the file of a function that it calls does.
+    """A function that Python calls. Its machine code, with that of all it calls, is kept on disk beside its module.
+
+    numba makes it again when that module's file changes, but not when the file of a function that it calls does. So it
+    is kept under a name that changes with any of them: after an upgrade no old code decides.
     """
+    function.__qualname__ += f"_{_DIGEST}"
     return _njit(function, cache=True, nogil=True, _nrt=False)
 
 
