@@ -7,7 +7,7 @@ import sys
 
 from tests.kernel.twin import Row, to_arrivals
 
-from tidegate.kernel import loop, rowlog
+from tidegate.kernel import rowlog
 from tidegate.kernel.plan import Aggregate, Entity, Window, WindowPlan
 from tidegate.kernel.windows import Windows
 
@@ -39,7 +39,6 @@ def main(rows_in_frame):
     )
     chance = random.Random(7)
     rowlog.link = counted_link
-    loop.bring_near = lambda *_: None  # only a processor can, and it is no step
     windows, steps = Windows(plan), []
     for time in range(2 * rows_in_frame + ROWS_COUNTED):
         before = followed

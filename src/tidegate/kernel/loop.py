@@ -20,17 +20,23 @@ from tidegate.kernel.layout import (
     HORIZON,
     LABELLED,
     LATENESS,
+    LOWER,
     SLOT_WORDS,
     WINDOW_WORDS,
     WINDOWS,
     WINDOWS_END,
 )
-from tidegate.kernel.prefetch import AT_ONCE, bring_near
 from tidegate.kernel.rowlog import END_OF_TIME, NIL
 from tidegate.kernel.storage import ENOUGH, MORE_HEAP, MORE_ROWS, MORE_SLOTS, MORE_VALUES, MORE_WAITING
 
 #: The kind of an arrival that is a row; those of labels are their verdicts.
 ROW = 0
+
+#: How many arrivals' memory is fetched at once: more would push each other out of the nearest cache.
+_FETCHED_AHEAD = 16
+
+#: Words that memory hands out at once, on all processors of today.
+_LINE_WORDS = 8
 
 
 class Columns(NamedTuple):
@@ -217,12 +223,60 @@ def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any, answers:
         _place(log, layout, entity, slot, row, floor, answers, i)
 
 
+@compiled
+def _fetch(log: Any, layout: Any, arrivals: Any, start: Any) -> Any:
+    """Read what the next arrivals, and the rows that they may make go, are about to need. One after another each would
+    wait for memory; here nothing waits for anything else, so that the processor fetches it all at once. The sum means
+    nothing: it is there so that the reads are not left out.
+    """
+    heap, total = log.heap, 0
+    end = min(start + _FETCHED_AHEAD, len(arrivals.times))
+    for i in range(start, end):
+        total += log.row_table[table.hash_of(arrivals.ids[i, 0], arrivals.ids[i, 1]) & (len(log.row_table) - 1)]
+        for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+            total += _fetch_slot(log, layout, _slot_of(log, layout, entity, arrivals, i))
+            if i - start < heap[rowlog.ROWS]:
+                column = rowlog.SLOT + rowlog.LINKS_AN_ENTITY * layout[entity + ENTITY_NUMBER]
+                total += _fetch_slot(log, layout, rowlog.link(log, heap[rowlog.FIRST] + i - start, column))
+    # The slots are near now; what their cursors name is next.
+    for i in range(start, end):
+        for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+            slot = _slot_of(log, layout, entity, arrivals, i)
+            if slot != NIL:
+                total += _fetch_leaving(log, layout, entity, slot, arrivals.times[i])
+    return total
+
+
+@compiled
+def _fetch_slot(log: Any, layout: Any, slot: Any) -> Any:
+    total = 0
+    if slot != NIL:
+        for word in range(0, layout[SLOT_WORDS], _LINE_WORDS):
+            total += log.heap[slot + word]
+    return total
+
+
+@compiled
+def _fetch_leaving(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
+    """The rows that leave the frames at `time`, and those that are the oldest then: the first of each, that is."""
+    total = 0
+    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
+        edges = slot + layout[window + EDGES]
+        if log.heap[edges + rowlog.LOW_TIME] < time - layout[window + LOWER]:
+            low = log.heap[edges + rowlog.LOW]
+            total += log.rows[rowlog.place(log, low), rowlog.VALID]
+            row = rowlog.following(log, layout[entity + ENTITY_NUMBER], low)
+            if row != NIL:
+                total += rowlog.time_of(log, row)
+    return total
+
+
 @entry
 def run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
     for i in range(start, len(arrivals.times)):
-        if (i - start) % AT_ONCE == 0:
-            bring_near(log, layout, arrivals, i, min(i + AT_ONCE, len(arrivals.times)))
+        if (i - start) % _FETCHED_AHEAD == 0:
+            _fetch(log, layout, arrivals, i)
         floor = log.heap[rowlog.NEWEST]
         if arrivals.kinds[i] == ROW:
             floor = max(floor, arrivals.times[i])
