@@ -136,7 +136,7 @@ class Demo:
         return self._sources.services["simulator"].said.get("stats", {})
 
     def _drain(self) -> None:
-        """Wait until every transaction taken is decided and every alert is on the desk."""
+        """Wait until every transaction taken is decided and every decision is in the hot store."""
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while self.account.undecided() or self.account.unread():
             if time.monotonic() > deadline:

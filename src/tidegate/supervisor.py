@@ -113,8 +113,8 @@ class Service:
 
 
 class Supervisor:
-    """Starts `services` in order, each once the one before is ready; `stop` ends them in the same order, so that what
-    was taken at the door is decided and what was decided is in the lake.
+    """Starts all services at once and waits until each is ready; `stop` ends them in order, so that what was taken at
+    the door is decided and what was decided is in the lake.
     """
 
     def __init__(self, starts: Sequence[Start], logs: Path, *, say: Callable[[str], None]) -> None:
@@ -154,18 +154,10 @@ class Supervisor:
                 self._say(f"{service.name} ended with code {service.exit_code}; started again ({service.restarts})")
                 service.spawn()
 
-    def stop(self, names: Sequence[str] | None = None) -> None:
-        """Stop the services named, or all of them and the watch."""
-        if names is None:
-            self._stopped.set()
-        for name in names or tuple(self.services):
-            self.services[name].stop()
-
-
-def supervised(settings: Settings, say: Callable[[str], None]) -> Supervisor:
-    """The supervisor of all services. `settings` must name the ports of the door and the desk."""
-    told = settings.model_dump(mode="json")
-    return Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say)
+    def stop(self) -> None:
+        self._stopped.set()
+        for service in self.services.values():
+            service.stop()
 
 
 def addresses(settings: Settings) -> dict[str, str]:
@@ -178,8 +170,9 @@ def addresses(settings: Settings) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running(settings: Settings, say: Callable[[str], None]) -> Generator[None]:
-    """All services, from ready to cleanly stopped."""
-    supervisor = supervised(settings, say)
+    """All services, from ready to cleanly stopped. `settings` must name the ports of the door and the desk."""
+    told = settings.model_dump(mode="json")
+    supervisor = Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say)
     try:
         supervisor.start()
         yield
