@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
+from tidegate.kernel.asof import Joins
 from tidegate.kernel.conversions import raw
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.evaluate import Program
@@ -134,6 +135,7 @@ class Kernel:
         self._lanes = Program(features.lanes)
         self._program = Program([*features.expressions.values(), *(rule.when for rule in self._rules)])
         self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
+        self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
@@ -144,6 +146,8 @@ class Kernel:
         over. How arrivals are cut into calls changes nothing.
         """
         own = arrived.get(self.detector.stream.name, self._nothing)
+        if self.detector.compiled.joins.joins:
+            own = self._joins.widen(arrived, own)
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
         events = own.events
         # Where each event stands among all that the windows take.
@@ -221,7 +225,7 @@ class Kernel:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot()
+        return self._windows.snapshot() | self._joins.snapshot()
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -230,6 +234,7 @@ class Kernel:
             DamagedError: the arrays are not those of a snapshot of this detector.
         """
         self._windows.restore(arrays)
+        self._joins.restore(arrays)
 
 
 def _batch(columns: list[pa.Array[Any]], names: list[str], rows: int) -> pa.RecordBatch:

@@ -33,10 +33,12 @@ class Detector:
         """The schema of the stream whose events it decides."""
         return self.compiled.stream
 
-    @property
+    @cached_property
     def streams(self) -> tuple[str, ...]:
-        """The streams that it reads: the one that it decides, and labels where its windows count by them."""
-        return (self.stream.name, LABELS) if self.compiled.plan.label_lanes else (self.stream.name,)
+        """The streams that it reads: the one that it decides, labels where its windows count by them, those joined."""
+        labels = (LABELS,) if self.compiled.plan.label_lanes else ()
+        joined = (table.stream for table in self.compiled.joins.tables)
+        return tuple(dict.fromkeys((self.stream.name, *labels, *joined)))
 
     @cached_property
     def features(self) -> dict[str, str]:
