@@ -104,6 +104,8 @@ def _selected(source: Source, select: exp.Select, name: str) -> Scope:
     columns: dict[str, Expression] = {
         column: inner.names[f"{inner.table}.{column}"] for column in inner.stream.protected_columns
     }
+    names = dict(inner.names)
+    refused = inner.refused | dict.fromkeys(inner.label, "a window around it")
     for item in items:
         node = item.this if isinstance(item, exp.Alias) else item
         alias = item.alias_or_name.lower()
@@ -111,8 +113,9 @@ def _selected(source: Source, select: exp.Select, name: str) -> Scope:
             source.fail(item, spell(item), "expression AS name")
         if alias in columns or alias in inner.label:
             source.fail(item, f"a second {alias!r}", f"a name that no column of {inner.stream.name} has")
-        refused = inner.refused | dict.fromkeys(inner.label, "a window around it")
-        columns[alias] = Binder(source, inner.names, refused=refused).bind(node)
+        columns[alias] = Binder(source, names, refused=refused).bind(node)
+        if alias not in refused:
+            names.setdefault(alias, columns[alias])
     outer = Scope(inner.stream, name, joined=inner.joined)
     outer.add(name, columns)
     outer.label.update(_label(inner.stream, name))
