@@ -22,7 +22,7 @@ from tidegate.kernel.expressions import (
 )
 from tidegate.kernel.joins import join_plan, scope_of
 from tidegate.kernel.plan import JoinPlan, WindowPlan
-from tidegate.kernel.sql import Source, parse, spell
+from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
 from tidegate.streams.schema import Schema, load_schema
 
 #: Names that a decision's own columns have.
@@ -88,6 +88,7 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     expressions = _items(source, select.expressions, aggregates)
     if not expressions:
         source.fail(select, "no feature", "SELECT expression AS name, ...")
+    check_in_duckdb(source)
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
     read = [*expressions.values(), *aggregates.lanes, *gathered]
