@@ -66,7 +66,7 @@ def test_a_select_becomes_expressions_and_a_plan():
         Aggregate("count_distinct", 0, 4),
         Aggregate("var_samp", 0, 0, excludes_row=True),
     )
-    assert plan.lane_count == len(features.lanes) == 5
+    assert len(plan.lanes) == len(features.lanes) == 5
     assert (plan.lateness_us, plan.dedupe_us) == (60, 60)
 
 
@@ -138,7 +138,7 @@ BROKEN = [
     ("SELECT a /* b FROM transactions", 1, 10, "not closed", "SQL"),
     ("SELECT (amount_minor AS a\nFROM transactions", 2, 1, "'FROM'", "SQL that parses"),
     ("SELECT 1 AS a FROM transactionz", 1, 20, "'transactionz'", "transactions"),
-    ("SELECT 1 AS a FROM transactions, labels", 1, 34, "the clause JOINS", "SELECT"),
+    ("SELECT 1 AS a FROM transactions, labels", 1, 34, ", labels", "ASOF LEFT JOIN"),
     ("SELECT 1 AS a FROM transactions AS t(x, y)", 1, 20, "transactions AS t(x, y)", "FROM one stream"),
     ("SELECT 1 AS a FROM transactions TABLESAMPLE 1%", 1, 20, "TABLESAMPLE", "FROM one stream"),
     ("SELECT 1 AS a FROM main.transactions", 1, 20, "main.transactions", "FROM one stream"),
@@ -246,7 +246,7 @@ def test_an_expression_nested_too_deep_is_refused():
 
 def test_too_many_values_in_windows_are_refused():
     many = ", ".join(f"SUM(amount_minor + {n}) {OVER} AS f{n}" for n in range(70))
-    with pytest.raises(DetectorError, match="more than 64 different values"):
+    with pytest.raises(DetectorError, match="more than 60 different values"):
         compiled(select(many))
 
 

@@ -282,13 +282,33 @@ def test_a_snapshot_is_not_touched_by_what_comes_after():
 
 def test_a_full_log_says_so(monkeypatch):
     plan = one_card(Aggregate("count", 0, -1))
-    monkeypatch.setattr(rowlog, "MAX_NAMES", 256)
     of_one_card = [card_row(0, event_id=number + 1) for number in range(257)]
+    windows = Windows(plan)
+    windows.apply(to_arrivals(plan, of_one_card[:1]))
+    monkeypatch.setattr(rowlog, "MAX_NAMES", 256)
     with pytest.raises(StateError, match="256 rows are kept"):
-        Windows(plan).apply(to_arrivals(plan, of_one_card))
+        windows.apply(to_arrivals(plan, of_one_card))
     of_many_cards = [Row(0, number, (number,), (None,) * 3) for number in range(100)]
     with pytest.raises(StateError, match="need more than the 256 words"):
         Windows(plan).apply(to_arrivals(plan, of_many_cards))
+
+
+def test_one_event_far_in_the_future_expires_nothing():
+    plan = one_card(Aggregate("count", 0, -1), ahead_us=5)
+    card = [card_row(time) for time in range(10)]
+    ahead = Row(10**6, "ahead", ("another",), (None,) * 3)
+    assert values(plan, *card[:5], ahead, *card[5:])[-5:] == [(count,) for count in (6, 7, 8, 9, 10)]
+    assert not any(answer.late for answer in engine_answers(plan, [*card[:5], ahead, *card[5:]]))
+
+
+def test_after_a_silence_time_passes_once_enough_events_say_so():
+    plan = one_card(Aggregate("count", 0, -1), ahead_us=5)
+    later = [card_row(1000 + number) for number in range(WITNESSES)]
+    probe = card_row(1000 - 6, event_id="too late")
+    for witnesses, late in ((WITNESSES - 1, False), (WITNESSES, True)):
+        answers = engine_answers(plan, [card_row(0), *later[:witnesses], probe])
+        assert answers == twin_answers(plan, [card_row(0), *later[:witnesses], probe])
+        assert answers[-1].late == late
 
 
 @pytest.mark.parametrize(

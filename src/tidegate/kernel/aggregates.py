@@ -20,6 +20,7 @@ from tidegate.kernel.expressions import (
     INTERVAL,
     MAX_PRECISION,
     NULL,
+    TIMESTAMP,
     VARCHAR,
     AggregateRef,
     Call,
@@ -32,9 +33,13 @@ from tidegate.kernel.expressions import (
     substitute,
     walk,
 )
+from tidegate.kernel.joins import LABEL, Scope
+from tidegate.kernel.lanes import Lane
 from tidegate.kernel.plan import (
     CURRENT_ROW,
+    EVERY_ROW,
     MAX_LANES,
+    NO_VALUE,
     Aggregate,
     AggregateFunction,
     Entity,
@@ -44,12 +49,11 @@ from tidegate.kernel.plan import (
 )
 from tidegate.kernel.sql import Source, spell
 
-#: The column that label events fill, and the stream that has it.
-LABEL = "is_fraud"
-LABELLED_STREAM = "transactions"
-
 #: Widest decimal that fits a lane of 64 bits.
 _LANE_DIGITS = 18
+
+#: What windows are ordered by: the event's own time.
+_EVENT_TIME = Column("event_time", TIMESTAMP)
 
 _TRUE = Literal(value=True, type=BOOLEAN)
 
@@ -78,34 +82,43 @@ class _Frame:
 
 @dataclass
 class Aggregates:
-    """Gathers what the windowed calls of one text need of the window engine, each thing once. `columns` are those of
-    the stream, `label` that of the label if the stream has one; `table` is the name of the stream in the text.
-    """
+    """Gathers what the windowed calls of one text need of the window engine, each thing once."""
 
     source: Source
-    table: str
-    columns: Mapping[str, Expression]
-    label: Mapping[str, Expression]
-    lanes: list[Expression] = field(default_factory=list[Expression])
+    scope: Scope
+    lanes: list[Lane] = field(default_factory=list[Lane])
     types: list[SqlType] = field(default_factory=list[SqlType])
     """What each aggregate gives."""
     _entities: list[Entity] = field(default_factory=list[Entity])
     _windows: list[Window] = field(default_factory=list[Window])
     _named: dict[str, _Frame] = field(default_factory=dict[str, _Frame])
-    _shared_lanes: dict[Expression, int] = field(default_factory=dict[Expression, int])
-    _label_lanes: dict[Expression, LabelLane] = field(default_factory=dict[Expression, LabelLane])
+    _shared_lanes: dict[Lane, int] = field(default_factory=dict[Lane, int])
+    _label_lanes: dict[Lane, LabelLane] = field(default_factory=dict[Lane, LabelLane])
     _aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
 
     def plan(self, *, lateness_us: int, dedupe_us: int) -> WindowPlan:
         return WindowPlan(
             entities=tuple(self._entities),
             windows=tuple(self._windows),
-            lane_count=len(self.lanes),
+            lanes=self._kept_values(),
             label_lanes=tuple(self._label_lanes.values()),
             aggregates=tuple(self._aggregates),
             lateness_us=lateness_us,
             dedupe_us=dedupe_us,
+            # One event as far ahead of the others as this leaves these within the lateness.
+            ahead_us=lateness_us,
         )
+
+    def _kept_values(self) -> tuple[int, ...]:
+        """By lane the number of the value that is kept of it: of a lane that is only counted, none is."""
+        needed = {aggregate.lane for aggregate in self._aggregates if aggregate.function != "count"}
+        for labelled in self._label_lanes.values():
+            if labelled.lane in needed:
+                needed |= {labelled.if_fraud, labelled.if_genuine}
+        numbers: dict[Expression, int] = {}
+        for lane in sorted(needed):
+            numbers.setdefault(self.lanes[lane].value, len(numbers))
+        return tuple(numbers[lane.value] if number in needed else NO_VALUE for number, lane in enumerate(self.lanes))
 
     def name_window(self, node: exp.Expr) -> None:
         """Take up one window of the WINDOW clause.
@@ -132,13 +145,13 @@ class Aggregates:
             self.source.fail(node, f"{spell(call)} over a window", f"one of {', '.join(AGGREGATES)} over a window")
         if len(call.expressions) != 1:
             self.source.fail(node, f"{name.upper()} of {len(call.expressions)} arguments", "one argument")
-        binder = Binder(self.source, {**names, **self.label}, tables=(self.table,))
+        binder = Binder(self.source, {**names, **self.scope.label}, refused=self.scope.refused)
         where = None if condition is None else self._bind_row(binder, condition, condition=True)
         argument: exp.Expr = call.expressions[0]
         if isinstance(argument, exp.Star):
             if name != "count" or any(argument.args.values()):
                 self.source.fail(node, f"{name.upper()}({spell(argument)})", "COUNT(*), or an expression in place of *")
-            lane = -1 if where is None else self._lane(node, _TRUE, where)
+            lane = EVERY_ROW if where is None else self._lane(node, _TRUE, where)
             return self._aggregate("count", self._over(node), lane, BIGINT)
         if isinstance(argument, exp.Distinct):
             if name != "count" or len(argument.expressions) != 1 or argument.args.get("on"):
@@ -164,9 +177,6 @@ class Aggregates:
             self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
         match name:
             case "count":
-                if value.type == VARCHAR or not fits_lane:  # whether there is one is enough to know
-                    is_null = Call("is_null", (value,), BOOLEAN)
-                    value = functions.if_else((is_null, Literal(None, BOOLEAN), _TRUE))
                 return self._aggregate("count", frame, self._lane(node, value, where), BIGINT)
             case "count_distinct":
                 return self._aggregate("count_distinct", frame, self._lane(node, value, where), BIGINT)
@@ -205,17 +215,18 @@ class Aggregates:
         return AggregateRef(index, type_)
 
     def _lane(self, node: exp.Expr, value: Expression, where: Expression | None) -> int:
-        """The lane of the rows' values, NULL where FILTER does not hold: three lanes if it reads the label."""
-        kept = value if where is None else functions.if_else((where, value, Literal(None, value.type)))
-        if LABEL not in columns_of(kept):
+        """The lane of the rows' values, as far as FILTER holds: three lanes if it reads the label."""
+        kept = Lane(value, where)
+        if not any(LABEL in columns_of(part) for part in kept.expressions):
             lane = self._shared_lane(kept)
         elif kept in self._label_lanes:
             lane = self._label_lanes[kept].lane
         else:
             unknown, fraud, genuine = (
-                substitute(kept, LABEL, Literal(label, BOOLEAN)) for label in (None, True, False)
+                Lane(*(substitute(part, LABEL, Literal(label, BOOLEAN)) for part in kept.expressions))
+                for label in (None, True, False)
             )
-            # A label overwrites the lane, so that no other value may share it; the two it chooses from are only read.
+            # A label picks another in this lane's place, so that it may be no other's; the two it picks from are read.
             lane = len(self.lanes)
             self.lanes.append(unknown)
             self._label_lanes[kept] = LabelLane(lane, self._shared_lane(fraud), self._shared_lane(genuine))
@@ -223,11 +234,11 @@ class Aggregates:
             self.source.fail(node, f"more than {MAX_LANES} different values in windows", "fewer arguments and FILTERs")
         return lane
 
-    def _shared_lane(self, expression: Expression) -> int:
-        if expression not in self._shared_lanes:
-            self._shared_lanes[expression] = len(self.lanes)
-            self.lanes.append(expression)
-        return self._shared_lanes[expression]
+    def _shared_lane(self, lane: Lane) -> int:
+        if lane not in self._shared_lanes:
+            self._shared_lanes[lane] = len(self.lanes)
+            self.lanes.append(lane)
+        return self._shared_lanes[lane]
 
     def _over(self, node: exp.Expr) -> _Frame:
         """The window after OVER: one of the WINDOW clause, or one written out."""
@@ -248,7 +259,7 @@ class Aggregates:
             self.source.fail(
                 node, "a window without PARTITION BY", "PARTITION BY the columns that rows are gathered by"
             )
-        binder = Binder(self.source, self.columns, tables=(self.table,))
+        binder = Binder(self.source, self.scope.names, refused=self.scope.refused)
         columns: dict[str, None] = {}
         for part in parts:
             column = binder.bind(part) if isinstance(part, exp.Column) else None
@@ -257,18 +268,18 @@ class Aggregates:
             if column.type == DOUBLE:
                 self.source.fail(part, f"the DOUBLE {column.name!r}", "a column of another type to partition by")
             columns[column.name] = None
-        self._order(node)
+        self._order(binder, node)
         lower_us, upper_us, excludes_row = self._frame(node)
         window = Window(_index(self._entities, Entity(tuple(columns))), lower_us, upper_us)
         return _Frame(_index(self._windows, window), excludes_row)
 
-    def _order(self, node: exp.Expr) -> None:
+    def _order(self, binder: Binder, node: exp.Expr) -> None:
         order = node.args.get("order")
         keys: list[exp.Expr] = order.expressions if order else []
         by_time = [
             key
             for key in keys
-            if isinstance(key.this, exp.Column) and key.this.name.lower() == "event_time" and not key.args.get("desc")
+            if isinstance(key.this, exp.Column) and not key.args.get("desc") and binder.bind(key.this) == _EVENT_TIME
         ]
         if len(keys) != 1 or not by_time:
             self.source.fail(

@@ -63,12 +63,12 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
     for answer in range(first, end, ANSWER_WORDS):
         kind, source, place = layout[answer + ANSWER_KIND], layout[answer + SOURCE], layout[answer + AGGREGATE]
         known, value = True, np.int64(0)
-        if kind == COUNT or kind == DISTINCT:  # noqa: PLR1714 - numba would build a set
+        if kind in (COUNT, DISTINCT):
             value = of_slot(rows, slot, source)
         elif kind == SUM:
             value = _sum(rows.heap, slot + source)
             known = of_slot(rows, slot, layout[answer + VALID_COUNT]) > 0
-        elif kind == VAR_SAMP or kind == VAR_POP:  # noqa: PLR1714
+        elif kind in (VAR_SAMP, VAR_POP):
             count = of_slot(rows, slot, layout[answer + VALID_COUNT])
             divisor = count - 1 if kind == VAR_SAMP else count
             known = divisor > 0
@@ -93,7 +93,7 @@ def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) 
             and not layout[answer + EXCLUDES_ROW]
             and (bit < 0 or (valid >> bit) & 1 == 1)
         )
-        is_count = kind == COUNT or kind == DISTINCT  # noqa: PLR1714 - numba would build a set
+        is_count = kind in (COUNT, DISTINCT)
         value = np.int64(0)
         if seen and is_count:
             value = np.int64(1)

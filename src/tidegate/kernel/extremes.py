@@ -121,39 +121,50 @@ def _drop_older(rows: Any, layout: Any, chain: Any, slot: Any, floor: Any) -> No
 
 
 @compiled
+def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> Any:
+    """The better of a row that was put into its key's list, NIL if there is none that is not older than `floor`."""
+    has_value, rank = _has_value(rows, layout, chain, row), _rank(rows, layout, chain, row)
+    better = preceding(rows, row)
+    while better != NIL and time_of(rows, better) >= floor:
+        better_has_value = _has_value(rows, layout, chain, better)
+        if better_has_value and (not has_value or _rank(rows, layout, chain, better) > rank):
+            return better
+        better = _kept_better(rows, layout, chain, better)
+    return NIL
+
+
+@compiled
+def _is_best_to(rows: Any, layout: Any, chain: Any, row: Any, last: Any) -> Any:
+    """Make a row the better of those after it that it is better than; whether it is better than all, to the last."""
+    rank, later = _rank(rows, layout, chain, row), row
+    while later != last:
+        later = following(rows, later)
+        if _has_value(rows, layout, chain, later) and _rank(rows, layout, chain, later) >= rank:
+            return False
+        better = _kept_better(rows, layout, chain, later)
+        if better == NIL or is_after(rows, row, better):
+            set_link(rows, later, layout[chain + CHAIN] + 1, row)
+    return True
+
+
+@compiled
 def _insert(rows: Any, layout: Any, chain: Any, slot: Any, row: Any, floor: Any) -> None:
     """A row before the last that was looked at finds its better, becomes that of those after it, and a link of the
     chain if it is better than all of them.
     """
     _drop_older(rows, layout, chain, slot, floor)
     links, ends = layout[chain + CHAIN], layout[chain + ENDS]
-    has_value, rank = _has_value(rows, layout, chain, row), _rank(rows, layout, chain, row)
-    better = preceding(rows, row)
-    while better != NIL and time_of(rows, better) >= floor:
-        if _has_value(rows, layout, chain, better) and (
-            not has_value or _rank(rows, layout, chain, better) > rank
-        ):  # fmt: skip
-            break
-        better = _kept_better(rows, layout, chain, better)
-    if better != NIL and time_of(rows, better) < floor:
-        better = NIL
+    better = _better_before(rows, layout, chain, row, floor)
     set_link(rows, row, links + 1, better)
-    if not has_value:
+    if not _has_value(rows, layout, chain, row):
         return
-    after, before = NIL, of_slot(rows, slot, ends + _LAST)
-    first = of_slot(rows, slot, ends + _FIRST)
+    first, before, after = of_slot(rows, slot, ends + _FIRST), of_slot(rows, slot, ends + _LAST), NIL
     while before != NIL and is_after(rows, before, row):
         after = before
         before = NIL if before == first else _better(rows, layout, chain, before)
-    later, looked_at = row, of_slot(rows, slot, ends + _LOOKED_AT)
-    while later != looked_at:
-        later = following(rows, later)
-        if _has_value(rows, layout, chain, later) and _rank(rows, layout, chain, later) >= rank:
-            return
-        later_better = _kept_better(rows, layout, chain, later)
-        if later_better == NIL or is_after(rows, row, later_better):
-            set_link(rows, later, links + 1, row)
-    while before != NIL and before != better:
+    if not _is_best_to(rows, layout, chain, row, of_slot(rows, slot, ends + _LOOKED_AT)):
+        return
+    while before not in (NIL, better):
         _move_cursors(rows, layout, chain, slot, before, row)
         before = NIL if before == first else _better(rows, layout, chain, before)
     set_link(rows, row, links, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.conversions import raw, unscaled
-from tidegate.kernel.expressions import SqlType
+from tidegate.kernel.evaluate import Program
+from tidegate.kernel.expressions import Expression, SqlType
 from tidegate.kernel.hashing import from_ordered_bits, hash_column, ordered_bits
+from tidegate.kernel.plan import NO_VALUE, WindowPlan
 
 
 def _encode(values: pa.Array[Any]) -> npt.NDArray[np.int64]:
@@ -27,21 +30,48 @@ def _encode(values: pa.Array[Any]) -> npt.NDArray[np.int64]:
     return raw(values if type_ in (pa.int64(), pa.timestamp("us")) else values.cast(pa.int64()))
 
 
-def encode(columns: Sequence[pa.Array[Any]], rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """int64[l, n] and uint64[n]: all lanes, and their valid bits. What is not valid is 0."""
-    lanes = np.zeros((len(columns), rows), np.int64)
-    valid = np.zeros(rows, np.uint64)
-    for index, column in enumerate(columns):
-        if column.null_count == rows:
-            continue
-        lanes[index] = _encode(column)
-        if column.null_count:
-            present = column.is_valid().to_numpy(zero_copy_only=False)
-            lanes[index] *= present
-            valid |= present.astype(np.uint64) << np.uint64(index)
-        else:
-            valid |= np.uint64(1 << index)
-    return lanes, valid
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What aggregates count of a row: its value, where FILTER holds."""
+
+    value: Expression
+    where: Expression | None = None
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        return (self.value,) if self.where is None else (self.value, self.where)
+
+
+class Lanes:
+    """The lanes of a plan, evaluated over the columns of events: each value and each FILTER once."""
+
+    def __init__(self, lanes: Sequence[Lane], plan: WindowPlan) -> None:
+        expressions = list(dict.fromkeys(part for lane in lanes for part in lane.expressions))
+        self._program = Program(expressions)
+        self._parts = [[expressions.index(part) for part in lane.expressions] for lane in lanes]
+        self._kept = {number: expressions.index(lane.value) for number, lane in zip(plan.lanes, lanes, strict=True)}
+        self._kept.pop(NO_VALUE, None)
+
+    def run(self, events: pa.RecordBatch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """int64[v, n] and bool[l, n]: the values, 0 where they are NULL, and what is valid."""
+        rows = events.num_rows
+        columns = self._program.run(events)
+        values = np.zeros((len(self._kept), rows), np.int64)
+        for number, index in self._kept.items():
+            column = columns[index]
+            if column.null_count < rows:
+                values[number] = _encode(column) * _present(column)
+        valid = np.ones((len(self._parts), rows), np.bool_)
+        for lane, parts in enumerate(self._parts):
+            valid[lane] &= _present(columns[parts[0]])
+            for condition in parts[1:]:
+                valid[lane] &= columns[condition].fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+        return values, valid
+
+
+def _present(column: pa.Array[Any]) -> npt.NDArray[np.bool_] | bool:
+    """bool[n], or True if none is NULL."""
+    return column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else True
 
 
 def decode(values: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_], type_: SqlType) -> pa.Array[Any]:

@@ -108,11 +108,7 @@ def check(plan: WindowPlan) -> None:
         if window.entity not in range(len(plan.entities)):
             raise UsageError(f"window plan: no entity {window.entity}; there are {len(plan.entities)}")
     for aggregate in plan.aggregates:
-        first_lane = EVERY_ROW if aggregate.function == "count" else 0
-        if aggregate.window not in range(len(plan.windows)) or aggregate.lane not in range(first_lane, len(plan.lanes)):
-            raise UsageError(f"window plan: {aggregate} names a window or a lane that is not there")
-        if aggregate.function != "count" and plan.lanes[aggregate.lane] == NO_VALUE:
-            raise UsageError(f"window plan: {aggregate} needs values and its lane has none")
+        _check_aggregate(plan, aggregate)
     for entity, lanes in enumerate(lanes_by_entity(plan)):
         if len(lanes) > MAX_LANES:
             raise UsageError(
@@ -122,6 +118,14 @@ def check(plan: WindowPlan) -> None:
     for span in (plan.lateness_us, plan.dedupe_us, plan.ahead_us):
         if not 0 <= span <= MAX_SPAN_US:
             raise UsageError(f"window plan: lateness, dedupe and ahead must be from 0 to {MAX_SPAN_US} us")
+
+
+def _check_aggregate(plan: WindowPlan, aggregate: Aggregate) -> None:
+    first_lane = EVERY_ROW if aggregate.function == "count" else 0
+    if aggregate.window not in range(len(plan.windows)) or aggregate.lane not in range(first_lane, len(plan.lanes)):
+        raise UsageError(f"window plan: {aggregate} names a window or a lane that is not there")
+    if aggregate.function != "count" and plan.lanes[aggregate.lane] == NO_VALUE:
+        raise UsageError(f"window plan: {aggregate} needs values and its lane has none")
 
 
 def _by_verdict(plan: WindowPlan) -> dict[int, tuple[int, int, int]]:

@@ -254,35 +254,43 @@ def _is_full(heap: Any, at: Any, more: Any) -> Any:
     return 4 * (heap[at + TABLE_COUNT] + more) > 3 * heap[at + TABLE_SIZE]
 
 
+@inlined
+def _is_full_ring(heap: Any, ring: Any) -> Any:
+    return heap[ring + RING_COUNT] > heap[ring + RING_MASK]
+
+
 @compiled
 def _short_of(log: Any, layout: Any, arrivals: Any, i: Any) -> Any:
     """What the log must have more of before the arrival can be taken."""
     heap = log.heap
-    if arrivals.kinds[i] != ROW:
-        if heap[rowlog.BUMP] + rowlog.WAITING_WORDS + layout[LABEL_SIZE] > heap[rowlog.BUMP_END]:
-            return MORE_HEAP
-        if _is_full(heap, WAITING_TABLE, 1):
-            return WAITING_TABLE
-    elif heap[EVENTS + RING_COUNT] > heap[EVENTS + RING_MASK]:
-        return EVENTS
-    elif _is_full(heap, EVENT_TABLE, 1):
-        return EVENT_TABLE
-    words = 0
+    words = rowlog.WAITING_WORDS + layout[LABEL_SIZE]
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        registers = layout[entity + REGISTERS]
-        if heap[registers + ROWS_RING + RING_COUNT] > heap[registers + ROWS_RING + RING_MASK]:
-            return registers + ROWS_RING
-        if _is_full(heap, registers + SLOT_TABLE, 1):
-            return registers + SLOT_TABLE
         words += layout[entity + SLOT_SIZE]
-        demand = 1
-        if layout[entity + LABELS] >= 0 and layout[entity + OCCURRENCES] != layout[entity + OCCURRENCES_END]:
-            demand = _value_demand(log, layout, entity, arrivals, i)
-        for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
-            if _is_full(heap, layout[occurrence + VALUE_TABLE], demand):
-                return layout[occurrence + VALUE_TABLE]
+        short = _short_of_entity(log, layout, entity, arrivals, i)
+        if short != ENOUGH:
+            return short
     if heap[rowlog.BUMP] + words > heap[rowlog.BUMP_END]:
         return MORE_HEAP
+    if _is_full_ring(heap, EVENTS):
+        return EVENTS
+    if _is_full(heap, EVENT_TABLE, 1):
+        return EVENT_TABLE
+    return WAITING_TABLE if _is_full(heap, WAITING_TABLE, 1) else ENOUGH
+
+
+@compiled
+def _short_of_entity(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
+    heap, registers = log.heap, layout[entity + REGISTERS]
+    if _is_full_ring(heap, registers + ROWS_RING):
+        return registers + ROWS_RING
+    if _is_full(heap, registers + SLOT_TABLE, 1):
+        return registers + SLOT_TABLE
+    demand = 1
+    if layout[entity + LABELS] >= 0 and layout[entity + OCCURRENCES] != layout[entity + OCCURRENCES_END]:
+        demand = _value_demand(log, layout, entity, arrivals, i)
+    for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
+        if _is_full(heap, layout[occurrence + VALUE_TABLE], demand):
+            return layout[occurrence + VALUE_TABLE]
     return ENOUGH
 
 

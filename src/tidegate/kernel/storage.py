@@ -16,6 +16,7 @@ from tidegate.kernel.layout import (
     OCCURRENCES_END,
     REGISTERS,
     ROW_SIZE,
+    SLOT_SIZE,
     VALUE_TABLE,
 )
 from tidegate.kernel.rowlog import (
@@ -110,40 +111,67 @@ def empty_log(layout: np.ndarray) -> Log:
     return log
 
 
-def _extended(log: Log, words: int) -> Log:
-    """A log whose heap has so many more words behind its end."""
+def _chunks(heap: np.ndarray) -> list[tuple[int, int]]:
+    """What is free elsewhere in the heap, from its start on: where, and how many words."""
+    chunks: list[tuple[int, int]] = []
+    at = int(heap[CHUNK])
+    while at != NIL:
+        chunks.append((at, int(heap[at + _CHUNK_LENGTH])))
+        at = int(heap[at + _CHUNK_NEXT])
+    return chunks
+
+
+def _set_chunks(heap: np.ndarray, chunks: list[tuple[int, int]]) -> None:
+    """Chain what is free: neighbours become one, and what is too small for the chain is left."""
+    joined: list[tuple[int, int]] = []
+    for at, words in sorted(chunks):
+        if joined and sum(joined[-1]) == at:
+            joined[-1] = (joined[-1][0], joined[-1][1] + words)
+        else:
+            joined.append((at, words))
+    heap[CHUNK] = NIL
+    for at, words in reversed(joined):
+        if words >= _CHUNK_WORDS:
+            heap[at + _CHUNK_LENGTH], heap[at + _CHUNK_NEXT] = words, heap[CHUNK]
+            heap[CHUNK] = at
+
+
+def _with_room(log: Log, words: int) -> tuple[Log, int]:
+    """A log with so many words for a new use, zeroed, and where they begin."""
     heap = log.heap
-    needed = int(heap[HEAP_END]) + words
-    if needed > len(heap):
+    chunks = _chunks(heap)
+    for chunk in chunks:
+        at, length = chunk
+        if length >= words:
+            chunks.remove(chunk)
+            _set_chunks(heap, [*chunks, (at + words, length - words)])
+            heap[at : at + words] = 0
+            return log, at
+    at = int(heap[HEAP_END])
+    if at + words > len(heap):
         # In place: where the system moves memory by its pages (Linux), nothing is copied. No array but those of `log`,
         # which is done with, looks at the heap.
-        heap.resize(max(needed, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)), refcheck=False)
-    return log_of(heap)
-
-
-def _with_ring(log: Log, ring: int, count: int, words: int) -> Log:
-    """Lay a ring at the heap's end."""
-    log = _extended(log, count * words)
-    log.heap[[ring + RING_AT, ring + RING_MASK]] = log.heap[HEAP_END], count - 1
-    log.heap[HEAP_END] += count * words
-    return log
-
-
-def _with_table(log: Log, register: int, entries: np.ndarray) -> Log:
-    """Lay a table at the heap's end."""
-    log = _extended(log, len(entries))
-    first = int(log.heap[HEAP_END])
-    log.heap[first : first + len(entries)] = entries
-    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = first, len(entries)
-    log.heap[HEAP_END] += len(entries)
-    return log
+        heap.resize(max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)), refcheck=False)
+    heap[HEAP_END] += words
+    return log_of(heap), at
 
 
 def _set_free(heap: np.ndarray, at: int, words: int) -> None:
     """A part of the heap is used no more."""
-    if words >= _CHUNK_WORDS:
-        heap[at + _CHUNK_LENGTH], heap[at + _CHUNK_NEXT] = words, heap[CHUNK]
-        heap[CHUNK] = at
+    _set_chunks(heap, [*_chunks(heap), (at, words)])
+
+
+def _with_ring(log: Log, ring: int, count: int, words: int) -> Log:
+    log, at = _with_room(log, count * words)
+    log.heap[[ring + RING_AT, ring + RING_MASK]] = at, count - 1
+    return log
+
+
+def _with_table(log: Log, register: int, entries: np.ndarray) -> Log:
+    log, at = _with_room(log, len(entries))
+    log.heap[at : at + len(entries)] = entries
+    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = at, len(entries)
+    return log
 
 
 def _with_more_of_ring(log: Log, ring: int, words: int) -> Log:
@@ -177,25 +205,23 @@ def _with_more_of_table(log: Log, register: int) -> Log:
     return log
 
 
-def _with_more_heap(log: Log) -> Log:
-    """What is free elsewhere is used first."""
+def _with_more_heap(log: Log, words: int) -> Log:
+    """More room for slots and labels."""
     heap = log.heap
-    chunk = int(heap[CHUNK])
-    if chunk != NIL:
-        heap[[BUMP, BUMP_END, CHUNK]] = chunk, chunk + heap[chunk + _CHUNK_LENGTH], heap[chunk + _CHUNK_NEXT]
-        return log
-    words = max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)
-    if int(heap[HEAP_END]) + words > rowlog.MAX_NAMES:
+    step = words + max(_HEAP_STEP_WORDS, len(heap) // (2 * _HEAP_SHARE))
+    if int(heap[HEAP_END]) + step > rowlog.MAX_NAMES:
         raise StateError(
             f"row log: keys and labels need more than the {rowlog.MAX_NAMES} words that can be named; shorten the "
             "frames or split the stream by key"
         )
-    log = _extended(log, words)
+    rest = int(heap[BUMP]), int(heap[BUMP_END] - heap[BUMP])
+    log, at = _with_room(log, step)
     heap = log.heap
-    if heap[BUMP_END] != heap[HEAP_END]:
-        heap[BUMP] = heap[HEAP_END]
-    heap[HEAP_END] += words
-    heap[BUMP_END] = heap[HEAP_END]
+    if at == heap[BUMP_END]:
+        heap[BUMP_END] = at + step
+        return log
+    heap[[BUMP, BUMP_END]] = at, at + step
+    _set_free(heap, *rest)
     return log
 
 
@@ -207,7 +233,7 @@ def with_more(log: Log, layout: np.ndarray, short: int, floor: int) -> Log:
     """
     if short == MORE_HEAP:
         labels.forget_waiting(log, floor)
-        return _with_more_heap(log)
+        return _with_more_heap(log, sum(int(layout[entity + SLOT_SIZE]) for entity in entities(layout)))
     words = rings(layout).get(short)
     if words is not None:
         return _with_more_of_ring(log, short, words)
