@@ -1,7 +1,8 @@
 """How the loops of the window engine are compiled: to machine code that runs without Python's lock.
 
 None of these functions makes an array, so that numba need not count references to those it is given: that would cost
-two atomic operations for each array of each call.
+two atomic operations for each array of each call. Division is IEEE 754's and raises nothing: who divides integers looks
+at the divisor first.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     is kept under a name that changes with any of them: after an upgrade no old code decides.
     """
     function.__qualname__ += f"_{_DIGEST}"
-    return _njit(function, cache=True, nogil=True, _nrt=False)
+    return _njit(function, cache=True, nogil=True, _nrt=False, error_model="numpy")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that others of these call."""
-    return _njit(function, nogil=True, _nrt=False)
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy")
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is copied to where it is called: a call would cost more than what it does."""
-    return _njit(function, nogil=True, _nrt=False, forceinline=True)
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy", forceinline=True)
