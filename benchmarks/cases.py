@@ -51,15 +51,16 @@ def _handbook_rows() -> pa.Table:
 
 def handbook_tidegate() -> tuple[int, Callable[[], pa.Table]]:
     """The kernel: features, rules, scores, outcomes."""
+    from tidegate.kernel.arrivals import Arrived
     from tidegate.kernel.decide import Kernel
     from tidegate.wiring import read_detector
 
     rows = _handbook_rows()
     detector = read_detector(ROOT / "detectors" / "handbook")
-    batches = rows.to_batches(BATCH_ROWS)
-    Kernel(detector).decide(batches[0])  # compiles
+    batches = [Arrived.alone(batch) for batch in rows.to_batches(BATCH_ROWS)]
+    Kernel(detector).decide({"transactions": batches[0]})  # compiles
     kernel = Kernel(detector)
-    return ROWS, lambda: pa.concat_tables(kernel.decide(batch).table() for batch in batches)
+    return ROWS, lambda: pa.concat_tables(kernel.decide({"transactions": batch}).table() for batch in batches)
 
 
 def handbook_duckdb() -> tuple[int, Callable[[], pa.Table]]:

@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.kernel.transactions import arrived
 
 from tidegate.errors import DetectorError
 from tidegate.hosts.examples import check_examples, read_examples
@@ -126,7 +127,7 @@ def test_duckdb_runs_the_same_text_and_gives_the_same_features(detector, day):
     _, first = np.unique(transactions["event_id"].to_pylist(), return_index=True)
     transactions = transactions.take(np.sort(first)).combine_chunks().to_batches()[0]
     assert transactions.num_rows > 1_000
-    found = Kernel(detector).decide(transactions).table().sort_by("event_id")
+    found = Kernel(detector).decide(arrived(transactions)).table().sort_by("event_id")
 
     connection = duckdb.connect()
     connection.register("events", transactions)
@@ -144,7 +145,7 @@ def test_every_kind_of_fraud_is_caught_and_honest_customers_are_left_alone(day):
     transactions, labels, before, frauds = day
     detector = compile_detector("card_fraud", texts_of("card_fraud"))
     outcomes = defaultdict(Counter)
-    for decision in Kernel(detector).decide(transactions, labels, before).records():
+    for decision in Kernel(detector).decide(arrived(transactions, labels, before)).records():
         outcomes[frauds[decision.event_id]][decision.outcome] += 1
     honest = outcomes.pop(None)
     assert honest["approve"] / honest.total() > 0.995

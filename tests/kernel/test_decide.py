@@ -2,13 +2,13 @@
 
 import json
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernel.transactions import DAY_US, MINUTE_US, START_US, TRANSACTIONS, labels, same_arrays, transactions
+from tests.kernel.transactions import DAY_US, MINUTE_US, START_US, arrived, labels, same_arrays, transactions
 
+from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
 from tidegate.streams.decision import decision_hash
@@ -57,7 +57,7 @@ def test_features_rules_score_and_outcome():
         {"pan": "pan_a", "channel": "ecommerce", "amount_minor": 50_000, "merchant_id": "m2"},
         {"pan": "pan_b", "channel": "pos", "amount_minor": 1},
     ]
-    table = kernel().decide(transactions(rows)).table()
+    table = kernel().decide(arrived(transactions(rows))).table()
     assert table.column_names == [
         *("event_id", "event_time", "amount", "card_count", "card_declined_minor", "card_frauds", "card_merchants"),
         *("newest", "is_abroad", "rules", "score", "outcome", "late"),
@@ -80,15 +80,8 @@ def test_features_rules_score_and_outcome():
 
 
 def test_a_record_says_why():
-    (record,) = (
-        kernel()
-        .decide(
-            transactions(
-                [{"pan": "pan_a", "channel": "pos", "amount_minor": 123_456, "card_country": "DE", "ip_country": "US"}]
-            )
-        )
-        .records()
-    )
+    row = {"pan": "pan_a", "channel": "pos", "amount_minor": 123_456, "card_country": "DE", "ip_country": "US"}
+    (record,) = kernel().decide(arrived(transactions([row]))).records()
     assert record.reasons == ["Amount 1,234.56 EUR", "At a terminal of ours"]
     assert record.rules == {"high": True, "often": False, "abroad": True, "trusted": True, "known_fraud": False}
     assert record.shadow == ["abroad"]
@@ -111,22 +104,22 @@ def test_a_record_says_why():
 def test_a_duplicate_has_no_decision():
     engine = kernel()
     batch = transactions([*card(2), {"pan": "pan_b"}])
-    first = engine.decide(batch.take(pa.array([0, 1, 0, 2, 1])))
+    first = engine.decide(arrived(batch.take(pa.array([0, 1, 0, 2, 1]))))
     assert first.index.tolist() == [0, 1, 3]
     assert first.events.column("event_id").to_pylist() == ["e0", "e1", "e2"]
-    again = engine.decide(batch)
+    again = engine.decide(arrived(batch))
     assert len(again.index) == again.table().num_rows == len(again.records()) == 0
     later = transactions([{}, {}, {}, *card(1)]).slice(3)
-    assert engine.decide(later).features.column("card_count").to_pylist() == [3]
+    assert engine.decide(arrived(later)).features.column("card_count").to_pylist() == [3]
 
 
 def test_the_score_is_capped():
-    table = kernel().decide(transactions(card(3, amount_minor=50_000))).table()
+    table = kernel().decide(arrived(transactions(card(3, amount_minor=50_000)))).table()
     assert table.column("score").to_pylist() == [50, 50, 95]
     engine = kernel()
-    engine.decide(transactions(card(1)))
+    engine.decide(arrived(transactions(card(1))))
     events = transactions([{}, *card(1, amount_minor=90_000)]).slice(1)
-    decisions = engine.decide(events, labels([("e0", True)]), np.array([0]))
+    decisions = engine.decide(arrived(events, labels([("e0", True)]), [0]))
     assert decisions.table().column("score").to_pylist() == [100]
     record = decisions.records()[0]
     assert record.reasons == ["1 frauds on it", "Amount 900.00 EUR"]
@@ -136,25 +129,27 @@ def test_the_score_is_capped():
 
 def test_a_label_counts_for_the_events_that_come_after_it():
     batch = transactions(card(4))
-    decisions = kernel().decide(batch, labels([("e0", True), ("e1", True), ("e0", False)]), np.array([1, 2, 3]))
+    decisions = kernel().decide(arrived(batch, labels([("e0", True), ("e1", True), ("e0", False)]), [1, 2, 3]))
     assert decisions.features.column("card_frauds").to_pylist() == [0, 1, 2, 1]
     assert decisions.index.tolist() == [0, 1, 2, 3]
 
 
 def test_labels_without_a_place_come_after_all_events():
     engine = kernel()
-    decisions = engine.decide(transactions(card(2)), labels([("e0", True), ("e1", True)]))
+    decisions = engine.decide(arrived(transactions(card(2)), labels([("e0", True), ("e1", True)])))
     assert decisions.features.column("card_frauds").to_pylist() == [0, 0]
-    assert engine.decide(transactions([{}, {}, *card(1)]).slice(2)).features.column("card_frauds").to_pylist() == [2]
+    later = engine.decide(arrived(transactions([{}, {}, *card(1)]).slice(2)))
+    assert later.features.column("card_frauds").to_pylist() == [2]
 
 
 def test_labels_alone_are_taken():
     engine = kernel()
-    engine.decide(transactions(card(1)))
-    nothing = engine.decide(transactions([]), labels([("e0", True), ("unknown", True)]))
+    engine.decide(arrived(transactions(card(1))))
+    nothing = engine.decide(arrived(transactions([]), labels([("e0", True), ("unknown", True)])))
     assert nothing.table().num_rows == 0
     assert nothing.records() == []
-    assert engine.decide(transactions([{}, *card(1)]).slice(1)).features.column("card_frauds").to_pylist() == [1]
+    later = engine.decide(arrived(transactions([{}, *card(1)]).slice(1)))
+    assert later.features.column("card_frauds").to_pylist() == [1]
 
 
 def test_an_event_older_than_the_lateness_is_decided_and_marked():
@@ -162,18 +157,18 @@ def test_an_event_older_than_the_lateness_is_decided_and_marked():
     rows = card(3)
     for row, minutes in zip(rows, (60, 51, 49), strict=True):
         row["event_time"] = START_US + minutes * MINUTE_US
-    assert engine.decide(transactions(rows)).late.tolist() == [False, False, True]
+    assert engine.decide(arrived(transactions(rows))).late.tolist() == [False, False, True]
 
 
 def test_an_empty_batch():
-    decisions = kernel().decide(pa.RecordBatch.from_pylist([], TRANSACTIONS))
+    decisions = kernel().decide({})
     assert decisions.table().num_rows == 0
     assert decisions.records() == []
 
 
 def test_a_detector_without_rules_or_windows():
     texts = TEXTS | {"rules.yaml": "rules: []", "features.sql": "SELECT amount_minor AS minor FROM transactions"}
-    decisions = Kernel(compile_detector("plain", texts)).decide(transactions(card(2)))
+    decisions = Kernel(compile_detector("plain", texts)).decide(arrived(transactions(card(2))))
     assert decisions.rules.num_columns == 0
     assert decisions.table().column("rules").to_pylist() == [[], []]
     assert [record.outcome for record in decisions.records()] == ["approve", "approve"]
@@ -188,7 +183,7 @@ def test_every_stream_can_be_decided(stream):
     detector = compile_detector("d", TEXTS | {"features.sql": sql, "rules.yaml": "rules: []"})
     rows = [{"event_id": f"e{n}", "event_time": START_US + n, key: "k"} for n in range(3)]
     batch = pa.RecordBatch.from_pylist(rows, detector.stream.arrow)
-    assert Kernel(detector).decide(batch).features.column("n").to_pylist() == [1, 2, 3]
+    assert Kernel(detector).decide({stream: Arrived.alone(batch)}).features.column("n").to_pylist() == [1, 2, 3]
 
 
 arrivals = st.lists(
@@ -206,10 +201,10 @@ arrivals = st.lists(
 )
 
 
-def split(arrived):
-    """Events, labels, and before which event each label arrived."""
+def timeline(drawn):
+    """What a drawn list of events and labels is to the kernel."""
     rows, verdicts, before = [], [], []
-    for kind, number, *rest in arrived:
+    for kind, number, *rest in drawn:
         if kind == "event":
             time, pan, amount = rest
             rows.append(
@@ -224,27 +219,27 @@ def split(arrived):
         else:
             verdicts.append((f"e{number}", *rest))
             before.append(len(rows))
-    return transactions(rows), labels(verdicts), np.array(before, np.int64)
+    return arrived(transactions(rows), labels(verdicts), before)
 
 
-def decide(engine, arrived):
-    decisions = engine.decide(*split(arrived))
+def decide(engine, drawn):
+    decisions = engine.decide(timeline(drawn))
     assert decisions.events.column("event_id").to_pylist() == [record.event_id for record in decisions.records()]
     return decisions.records()
 
 
 @settings(max_examples=60, deadline=None)
 @given(arrivals, st.integers(0, 40), st.integers(0, 40))
-def test_how_arrivals_are_cut_into_batches_and_restarted_changes_nothing(arrived, first_cut, second_cut):
+def test_how_arrivals_are_cut_into_batches_and_restarted_changes_nothing(drawn, first_cut, second_cut):
     whole = kernel()
-    expected = decide(whole, arrived)
+    expected = decide(whole, drawn)
     low, high = sorted((first_cut, second_cut))
     engine = kernel()
-    got = decide(engine, arrived[:low])
-    got += decide(engine, arrived[low:high])
+    got = decide(engine, drawn[:low])
+    got += decide(engine, drawn[low:high])
     restored = kernel()
     restored.restore(engine.snapshot())
-    got += decide(restored, arrived[high:])
+    got += decide(restored, drawn[high:])
     assert got == expected
     assert len({record.event_id for record in got}) == len(got)
     for record in got:
@@ -253,7 +248,7 @@ def test_how_arrivals_are_cut_into_batches_and_restarted_changes_nothing(arrived
 
 def test_a_snapshot_restored_is_the_same_snapshot():
     engine = kernel()
-    engine.decide(transactions(card(3)), labels([("e1", True)]), np.array([2]))
+    engine.decide(arrived(transactions(card(3)), labels([("e1", True)]), [2]))
     snapshot = engine.snapshot()
     other = kernel()
     other.restore(snapshot)

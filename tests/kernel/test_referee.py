@@ -5,10 +5,9 @@ import struct
 from decimal import Decimal
 
 import duckdb
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernel.transactions import DAY_US, MINUTE_US, START_US, labelled, labels, transactions
+from tests.kernel.transactions import DAY_US, MINUTE_US, START_US, arrived, labelled, labels, transactions
 
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
@@ -156,7 +155,7 @@ def compare(rows, texts, same):
         news = [(of, verdict) for of, verdict in verdicts.items() if verdict is not None and of not in known]
         news = [(of, verdict) for of, verdict in news if int(of[1:]) < start]
         known |= dict(news)
-        decisions = kernel.decide(part, labels(news), before=pa.array([0] * len(news), pa.int64()).to_numpy())
+        decisions = kernel.decide(arrived(part, labels(news), [0] * len(news)))
         wanted = duck(sql, labelled(batch.slice(0, end), known)).slice(start)
         for n, text in enumerate(texts):
             mine, theirs = decisions.features.column(f"f{n}"), wanted.column(f"f{n}")

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from tidegate.kernel.arrivals import Arrived, among
 from tidegate.streams.schema import load_schema
 
 TRANSACTIONS = load_schema("transactions").arrow
@@ -41,6 +42,15 @@ def labels(verdicts, *, time=START_US):
         for number, (of, fraud) in enumerate(verdicts)
     ]
     return pa.RecordBatch.from_pylist(rows, LABELS)
+
+
+def arrived(events, verdicts=None, before=None):
+    """Transactions, and labels before the events with these indexes; without: after all."""
+    if verdicts is None:
+        return {"transactions": Arrived.alone(events)}
+    if before is None:
+        before = [events.num_rows] * verdicts.num_rows
+    return dict(zip(("transactions", "labels"), among(events, verdicts, np.array(before, np.int64)), strict=True))
 
 
 def labelled(batch, known):

@@ -1,4 +1,4 @@
-"""A batch of the log as the kernel takes it: events and labels by stream, in which order they arrived, and where."""
+"""A batch of the log as the kernel takes it: events by stream, in which order they arrived, and where."""
 
 from __future__ import annotations
 
@@ -9,36 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.kernel.arrivals import Arrived
 from tidegate.ports.log import Positions, Record, TopicPartition
 from tidegate.streams.batch import to_batch
 from tidegate.streams.schema import Schema
-
-LABELS = "labels"
-
-#: Labels are of transactions.
-LABELLED = "transactions"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """What arrived of one stream."""
-
-    at: npt.NDArray[np.int64]
-    """int64[n], ascending: where each event stood in the batch of the log."""
-    events: pa.RecordBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
     by_stream: dict[str, Arrived]
-    """Of every stream asked for, none of whose events may have arrived."""
+    """Of every stream asked for, none of whose events may have arrived. Their places are those in the batch."""
     refused: list[Record]
     """Records that are no events of their stream."""
-
-    def labels_before(self, stream: str) -> npt.NDArray[np.int64]:
-        """int64[labels]: the index of the event of `stream` before which each label arrived."""
-        return np.searchsorted(self.by_stream[stream].at, self.by_stream[LABELS].at).astype(np.int64)
 
 
 def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arrivals:
@@ -51,15 +33,6 @@ def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arriva
         by_stream[stream] = Arrived(np.array(at, np.int64)[fit], events)
         refused += [records[index] for index, fits in zip(at, fit, strict=True) if not fits]
     return Arrivals(by_stream, refused)
-
-
-def apply(kernel: Kernel, arrived: Arrivals) -> Decisions:
-    """Let the kernel decide the events of its stream, with the labels where they arrived."""
-    stream = kernel.detector.stream.name
-    events = arrived.by_stream[stream].events
-    if stream != LABELLED:
-        return kernel.decide(events)
-    return kernel.decide(events, arrived.by_stream[LABELS].events, arrived.labels_before(stream))
 
 
 def place_of(record: Record) -> TopicPartition:

@@ -18,7 +18,7 @@ _PENDING = pa.schema(
 )
 
 
-class Arrived(NamedTuple):
+class DueLabels(NamedTuple):
     """Labels of one batch of events: a batch of the stream `labels`, and for each the index of the event before which
     it arrives (the number of events: after all of them).
     """
@@ -41,7 +41,7 @@ class DelayedLabels:
         #: One table a batch of events, each in order of due time.
         self._pending: deque[pa.Table] = deque()
 
-    def arrive(self, events: pa.RecordBatch, is_fraud: pa.Array[Any]) -> Arrived:
+    def arrive(self, events: pa.RecordBatch, is_fraud: pa.Array[Any]) -> DueLabels:
         """Take in the labels of these events (NULL: none), of which there is at least one, and give the labels that
         arrive among them.
         """
@@ -60,7 +60,7 @@ class DelayedLabels:
         before = np.maximum(before, _int64(arrived["after"]) - self._events)
         order = np.lexsort((arrived_us, before))
         self._events += events.num_rows
-        return Arrived(_labels(arrived.take(order)), before[order])
+        return DueLabels(_labels(arrived.take(order)), before[order])
 
     def _due(self) -> pa.Table:
         """Take out what the clock has reached."""

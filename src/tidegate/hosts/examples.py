@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from tidegate.kernel.arrivals import LABELS, among
 from tidegate.kernel.bind import near
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
@@ -102,11 +103,12 @@ def _check(detector: Detector, example: Example) -> Iterator[Deviation]:
         }
         for at, of, fraud in labels
     ]
-    decisions = Kernel(detector).decide(
+    own, others = among(
         pa.RecordBatch.from_pylist([step.columns for step in example.steps], detector.stream.arrow),
         pa.RecordBatch.from_pylist(rows, schema),
         np.searchsorted(np.array(times, np.int64), np.array([at for at, _, _ in labels], np.int64), side="left"),
     )
+    decisions = Kernel(detector).decide({detector.stream.name: own, LABELS: others})
     for index, decided in zip(decisions.index, decisions.records(), strict=True):
         expected = example.steps[index].expected
         if expected and expected != (frozenset(n for n, fires in decided.rules.items() if fires), decided.outcome):

@@ -22,14 +22,13 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import LABELS, apply, arrivals, inputs_of, place_of
+from tidegate.hosts.arrivals import arrivals, inputs_of, place_of
 from tidegate.hosts.recovery import Recovery
 from tidegate.kernel.decide import Decisions, Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.batch import to_batch
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import load_schema
@@ -66,7 +65,7 @@ class LocalHost:
         self, log: Log, snapshots: Snapshots, detectors: Sequence[Detector], clock: Clock, *, snapshot_every_ms: int
     ) -> None:
         self._log, self._clock, self._snapshot_every_ms = log, clock, snapshot_every_ms
-        streams = dict.fromkeys([*(detector.stream.name for detector in detectors), LABELS])
+        streams = dict.fromkeys(stream for detector in detectors for stream in detector.streams)
         self._schemas = {stream: load_schema(stream) for stream in streams}
         self._kernels = [Kernel(detector) for detector in detectors]
         self._consumer = log.consumer(GROUP, list(streams))
@@ -75,7 +74,7 @@ class LocalHost:
         for kernel in self._kernels:
             self._replay(kernel, self._recovery.restore(kernel, committed), committed)
             # The first event shall not wait for the machine code to be loaded.
-            kernel.decide(to_batch(kernel.detector.stream, []))
+            kernel.decide({})
         self._kept_ms = clock.now_ms()
 
     def step(self, timeout_ms: int) -> int:
@@ -117,7 +116,7 @@ class LocalHost:
         entries: list[Entry] = []
         for kernel in self._kernels:
             started_ns = time.perf_counter_ns()
-            decisions = apply(kernel, arrived)
+            decisions = kernel.decide(arrived.by_stream)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
             at = arrived.by_stream[kernel.detector.stream.name].at[decisions.index].tolist()
@@ -170,15 +169,14 @@ class LocalHost:
 
     def _replay(self, kernel: Kernel, start: Positions, committed: Positions) -> None:
         """Let the kernel see again what was committed after `start`."""
-        stream = kernel.detector.stream.name
-        at = {place: start.get(place, 0) for place in committed if place.topic in (stream, LABELS)}
-        schemas = {name: self._schemas[name] for name in dict.fromkeys((stream, LABELS))}
+        schemas = {stream: self._schemas[stream] for stream in kernel.detector.streams}
+        at = {place: start.get(place, 0) for place in committed if place.topic in schemas}
         while behind := {place: offset for place, offset in at.items() if offset < committed[place]}:
             # A commit ends at one point of the order of append: all before it comes before all after it.
             records = [r for r in self._log.read(behind, _BATCH_RECORDS) if r.offset < committed[place_of(r)]]
             if not records:
                 return
-            apply(kernel, arrivals(records, schemas))
+            kernel.decide(arrivals(records, schemas).by_stream)
             at |= {place_of(record): record.offset + 1 for record in records}
 
 

@@ -31,6 +31,7 @@ from tidegate.hosts.delayed_labels import DelayedLabels
 from tidegate.hosts.mapping import IS_FRAUD, Mapping
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
 from tidegate.hosts.source import ROW
+from tidegate.kernel.arrivals import LABELS, among
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 
@@ -152,9 +153,10 @@ class _Run:
         self._mapping = mapping
         self._progress = progress
         self._read = 0
-        nothing = self._kernel.decide(pa.RecordBatch.from_pylist([], mapping.schema.arrow))
-        self.schema = nothing.table().schema.with_metadata(
-            {"tidegate.detector": detector.name, "tidegate.detector_version": detector.version}
+        self.schema = (
+            self._kernel.decide({})
+            .table()
+            .schema.with_metadata({"tidegate.detector": detector.name, "tidegate.detector_version": detector.version})
         )
 
     def restore(self, state: State) -> None:
@@ -187,7 +189,8 @@ class _Run:
         labelled = IS_FRAUD in rows.schema.names
         is_fraud = rows.column(IS_FRAUD) if labelled else pa.nulls(rows.num_rows, pa.bool_())
         labels, before = self._labels.arrive(events, is_fraud)
-        decided = self._kernel.decide(events, labels, before).table()
+        own, others = among(events, labels, before)
+        decided = self._kernel.decide({self._mapping.schema.name: own, LABELS: others}).table()
         tally = self.tally
         self.tally = Tally(
             events=tally.events + events.num_rows,

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import LABELLED, LABELS, apply, arrivals, inputs_of, place_of
+from tidegate.hosts.arrivals import arrivals, inputs_of, place_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
@@ -208,11 +208,9 @@ class _Pass:
     """
 
     def __init__(self, log: Log, detector: Detector, stored: Iterable[Record]) -> None:
-        stream = detector.stream.name
-        self._streams = (stream, LABELS) if stream == LABELLED else (stream,)
         self._log, self._detector = log, detector
         self._stored = (record for record in stored if _named(record)[0] == detector.name)
-        self._ends = log.ends(self._streams)
+        self._ends = log.ends(detector.streams)
         self._ahead: list[_Claim] = []
         self._shortened = False
         self.total = sum(self._ends.values())
@@ -222,14 +220,14 @@ class _Pass:
         if not self._ahead:
             return
         kernel = Kernel(self._detector)
-        schemas = {stream: load_schema(stream) for stream in self._streams}
+        schemas = {stream: load_schema(stream) for stream in self._detector.streams}
         at: Positions = dict.fromkeys(self._ends, 0)
         done = 0
         for batch in _batches(self._log, self._ends):
             # Asked after each reading: a log that is in use may lose its first records meanwhile.
             self._shortened = self._shortened or _shortened(self._log, self._ends)
             arrived = arrivals(batch, schemas)
-            decisions = apply(kernel, arrived)
+            decisions = kernel.decide(arrived.by_stream)
             inputs = inputs_of(batch, at)
             at |= {place_of(record): record.offset + 1 for record in batch}
             ids: list[Any] = decisions.events.column("event_id").to_pylist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.conversions import raw
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.evaluate import Program
@@ -123,7 +124,7 @@ def _own_placeholders(detector: Detector) -> set[str]:
 
 
 class Kernel:
-    """Decides the events of a detector's stream, one batch after the other."""
+    """Decides the events of a detector's stream, one batch of arrivals after the other."""
 
     def __init__(self, detector: Detector) -> None:
         features = detector.compiled
@@ -134,35 +135,30 @@ class Kernel:
         self._program = Program([*features.expressions.values(), *(rule.when for rule in self._rules)])
         self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
         self._windows = Windows(features.plan)
+        self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
-    def decide(
-        self, events: pa.RecordBatch, labels: pa.RecordBatch | None = None, before: npt.NDArray[np.int64] | None = None
-    ) -> Decisions:
-        """Decide a batch of events, in their order of arrival. `events` has the columns of the stream's Arrow schema.
+    def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
+        """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
 
-        `labels` are label events, and `before` (int64 a label, ascending) is the index of the event before which each
-        arrived; the number of events, or no `before`: after all.
+        `arrived` is by stream; a stream of `detector.streams` that is not there had nothing to give, others are passed
+        over. How arrivals are cut into calls changes nothing.
         """
-        rows, count = events.num_rows, labels.num_rows if labels is not None else 0
-        if labels is None or before is None:
-            before = np.full(count, rows, np.int64)
-        # Where each event and each label stands among all arrivals.
-        at = np.arange(rows) + np.searchsorted(before, np.arange(rows), side="right")
-        label_at = before + np.arange(count)
-        answers = self._windows.apply(self._arrivals(events, labels, at, label_at))
+        own = arrived.get(self.detector.stream.name, self._nothing)
+        labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
+        events = own.events
+        # Where each event stands among all that the windows take.
+        at = np.arange(events.num_rows)
+        if labels is not None:
+            at += np.searchsorted(labels.at, own.at)
+        answers = self._windows.apply(self._arrivals(own, labels, at))
         kept = np.nonzero(~answers.duplicate[at])[0]
-        if len(kept) < rows:
+        if len(kept) < events.num_rows:
             rows_kept: Any = pa.array(kept)
             events, at = events.take(rows_kept), at[kept]
         return self._decisions(events, kept, answers, at)
 
-    def _arrivals(
-        self,
-        events: pa.RecordBatch,
-        labels: pa.RecordBatch | None,
-        at: npt.NDArray[np.int64],
-        label_at: npt.NDArray[np.int64],
-    ) -> Arrivals:
+    def _arrivals(self, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]) -> Arrivals:
+        events = own.events
         entities = self.detector.compiled.plan.entities
         lanes, valid = encode(self._lanes.run(events), events.num_rows)
         hashes = {name: hash_column(events.column(name)) for name in self._columns}
@@ -172,10 +168,11 @@ class Kernel:
         times = raw(events.column("event_time"))
         ids = hash_column(events.column("event_id"))
         kinds = np.full(events.num_rows, ROW, np.int8)
-        if labels is None or not labels.num_rows:
+        if labels is None or not len(labels.at):
             return Arrivals(times, ids, kinds, keys, lanes, valid)
-        fraud = labels.column("is_fraud").to_numpy(zero_copy_only=False)
-        total = events.num_rows + labels.num_rows
+        label_at = np.arange(len(labels.at)) + np.searchsorted(own.at, labels.at)
+        fraud = labels.events.column("is_fraud").to_numpy(zero_copy_only=False)
+        total = events.num_rows + len(label_at)
 
         def spread(own: npt.NDArray[Any], other: npt.NDArray[Any] | int, axis: int = 0) -> npt.NDArray[Any]:
             shape = [*own.shape]
@@ -187,8 +184,8 @@ class Kernel:
             return whole
 
         return Arrivals(
-            times=spread(times, raw(labels.column("event_time"))),
-            ids=spread(ids, hash_column(labels.column("transaction_id"))),
+            times=spread(times, raw(labels.events.column("event_time"))),
+            ids=spread(ids, hash_column(labels.events.column("transaction_id"))),
             kinds=spread(kinds, np.where(fraud, FRAUD, GENUINE).astype(np.int8)),
             keys=spread(keys, 0, axis=1),
             lanes=spread(lanes, 0, axis=1),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tidegate.errors import DetectorError
+from tidegate.kernel.arrivals import LABELS
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
@@ -31,6 +32,11 @@ class Detector:
     def stream(self) -> Schema:
         """The schema of the stream whose events it decides."""
         return self.compiled.stream
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that it reads: the one that it decides, and labels where its windows count by them."""
+        return (self.stream.name, LABELS) if self.compiled.plan.label_lanes else (self.stream.name,)
 
     @cached_property
     def features(self) -> dict[str, str]:
