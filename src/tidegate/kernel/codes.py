@@ -7,7 +7,7 @@ a value: a decimal takes two registers, the lower word first.
 
 from __future__ import annotations
 
-OPCODE, TO, FIRST, SECOND, THIRD, NUMBER, OTHER, WORDS = 0, 1, 2, 3, 4, 5, 6, 7
+OPCODE, TO, A, B, C, NUMBER, OTHER, WORDS = 0, 1, 2, 3, 4, 5, 6, 7
 
 #: Instructions below each of these numbers, and not below the one before, belong together.
 MOVES_END, INTEGERS_END, DOUBLES_END, DECIMALS_END = 20, 40, 60, 80
@@ -24,7 +24,8 @@ HASH_TEXT = 10
 # NUMBER 1: what does not fit 32 bits is NULL. FLOOR_DIVIDE is by NUMBER. PART is of a time, by its number.
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MODULO, NARROW, FLOOR_DIVIDE, PART = 20, 21, 22, 23, 24, 25, 26, 27
 
-# ORDER: `ordered_bits`; UNORDER: back. HUGE_TO_DOUBLE as DuckDB does it. ROUND_TO_INTEGER: half to even, NUMBER as above.
+# ORDER: `ordered_bits`; UNORDER: back. HUGE_TO_DOUBLE as DuckDB does it. ROUND_TO_INTEGER: half to even, OTHER
+# as NUMBER above.
 ADD_DOUBLES, SUBTRACT_DOUBLES, MULTIPLY_DOUBLES, DIVIDE_DOUBLES, ORDER, UNORDER = 40, 41, 42, 43, 44, 45
 TO_DOUBLE, HUGE_TO_DOUBLE, ROUND_TO_INTEGER = 46, 47, 48
 # A function of one or two doubles, by NUMBER.

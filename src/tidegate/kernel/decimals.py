@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from tidegate.kernel import codes, wide
-from tidegate.kernel.codes import FIRST, NUMBER, OPCODE, OTHER, SECOND, TO
+from tidegate.kernel.codes import NUMBER, OPCODE, OTHER, TO, A, B
 from tidegate.kernel.compiled import compiled
 from tidegate.kernel.integers import fits
 from tidegate.kernel.wide import HIGH_POWERS, LOW_POWERS
 
 
 @compiled
-def run_decimals(step: Any, x: Any, d: Any, w: Any, v: Any, n: Any) -> None:
-    op, to, a, b, number = step[OPCODE], step[TO], step[FIRST], step[SECOND], step[NUMBER]
+def run_decimals(step: Any, x: Any, d: Any, w: Any, v: Any, n: Any) -> None:  # noqa: C901, PLR0912 - a loop for each instruction
+    op, to, a, b, number = step[OPCODE], step[TO], step[A], step[B], step[NUMBER]
     if op == codes.WIDEN:
         for i in range(n):
             x[to, i] = x[a, i]
@@ -39,9 +39,7 @@ def run_decimals(step: Any, x: Any, d: Any, w: Any, v: Any, n: Any) -> None:
         for i in range(n):
             low, high = wide.magnitude(w[a, i], w[a + 1, i])
             fitting = wide.less(low, high, LOW_POWERS[digits], HIGH_POWERS[digits])
-            w[to, i], w[to + 1, i] = wide.multiply(
-                w[a, i], w[a + 1, i], LOW_POWERS[number], HIGH_POWERS[number]
-            )
+            w[to, i], w[to + 1, i] = wide.multiply(w[a, i], w[a + 1, i], LOW_POWERS[number], HIGH_POWERS[number])
             v[to, i] = v[to + 1, i] = v[a, i] & fitting
     elif op == codes.EQUAL_DECIMALS:
         for i in range(n):

@@ -43,6 +43,22 @@ class Detector:
         """SQL type by name, in the order of the SELECT."""
         return {name: str(expression.type) for name, expression in self.compiled.expressions.items()}
 
+    @cached_property
+    def running(self) -> tuple[Rule, ...]:
+        """The rules that are run, in the order of rules.yaml."""
+        return tuple(rule for rule in self.rules if rule.runs)
+
+    @cached_property
+    def heaviest_first(self) -> tuple[tuple[int, Rule], ...]:
+        """The live rules, each with its place among those that run."""
+        live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
+        return tuple(sorted(live, key=lambda placed: -placed[1].points))
+
+    @cached_property
+    def shown(self) -> frozenset[str]:
+        """The event's own columns that reasons show."""
+        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features)
+
 
 def compile_detector(name: str, texts: dict[str, str]) -> Detector:
     """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml.

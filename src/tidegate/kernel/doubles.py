@@ -1,6 +1,7 @@
-"""What the register machine does with doubles, as IEEE 754 and the C library do it. Outside a function's domain is NULL.
+"""What the register machine does with doubles, as IEEE 754 and the C library do it.
 
-Doubles are compared by their `ordered_bits`: NaN is equal to itself and greater than all else, as in DuckDB.
+Outside a function's domain is NULL. Doubles are compared by their `ordered_bits`: NaN is equal to itself and greater
+than all else, as in DuckDB.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.kernel import codes
-from tidegate.kernel.codes import FIRST, NUMBER, OPCODE, OTHER, SECOND, TO
+from tidegate.kernel.codes import NUMBER, OPCODE, OTHER, TO, A, B
 from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.integers import fits
 
@@ -34,7 +35,7 @@ def _round(value: Any) -> Any:
 
 
 @compiled
-def _of_one(function: Any, value: Any) -> Any:
+def _of_one(function: Any, value: Any) -> Any:  # noqa: C901, PLR0912 - a branch for each function
     """Whether the value is in the function's domain, and the function's."""
     known, result = True, 0.0
     if function == codes.ABS:
@@ -76,12 +77,12 @@ def _of_two(function: Any, left: Any, right: Any) -> Any:
         return math.pow(left, right)
     if function == codes.ATAN2:
         return math.atan2(left, right)
-    return math.fmod(left, right)
+    return np.fmod(left, right)
 
 
 @compiled
-def run_doubles(step: Any, x: Any, d: Any, v: Any, n: Any) -> None:
-    op, to, a, b, number = step[OPCODE], step[TO], step[FIRST], step[SECOND], step[NUMBER]
+def run_doubles(step: Any, x: Any, d: Any, v: Any, n: Any) -> None:  # noqa: C901, PLR0912 - a loop for each instruction
+    op, to, a, b, number = step[OPCODE], step[TO], step[A], step[B], step[NUMBER]
     if op == codes.ADD_DOUBLES:
         for i in range(n):
             d[to, i] = d[a, i] + d[b, i]

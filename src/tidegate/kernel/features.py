@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -50,6 +51,12 @@ class Features:
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
+
+    @cached_property
+    def rows(self) -> dict[SqlType, list[int]]:
+        """The places of the features of each type, in the order of the SELECT."""
+        types = [expression.type for expression in self.expressions.values()]
+        return {type_: [row for row, other in enumerate(types) if other == type_] for type_ in set(types)}
 
     @property
     def personal(self) -> frozenset[str]:

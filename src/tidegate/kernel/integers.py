@@ -8,7 +8,7 @@ import numpy as np
 
 from tidegate.kernel import codes
 from tidegate.kernel.calendar import part_of
-from tidegate.kernel.codes import FIRST, NUMBER, OPCODE, SECOND, TO
+from tidegate.kernel.codes import NUMBER, OPCODE, TO, A, B
 from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.wide import high_product
 
@@ -41,8 +41,8 @@ def _product_overflows(a: Any, b: Any, unsigned_a: Any, unsigned_b: Any) -> Any:
 
 
 @compiled
-def run_integers(step: Any, x: Any, w: Any, v: Any, n: Any) -> None:
-    op, to, a, b, number = step[OPCODE], step[TO], step[FIRST], step[SECOND], step[NUMBER]
+def run_integers(step: Any, x: Any, w: Any, v: Any, n: Any) -> None:  # noqa: C901, PLR0912 - a loop for each instruction
+    op, to, a, b, number = step[OPCODE], step[TO], step[A], step[B], step[NUMBER]
     if op == codes.ADD:
         for i in range(n):
             left, right = x[a, i], x[b, i]

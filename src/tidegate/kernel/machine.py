@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.kernel import codes
-from tidegate.kernel.codes import FIRST, NUMBER, OPCODE, SECOND, THIRD, TO
+from tidegate.kernel.codes import NUMBER, OPCODE, TO, A, B, C
 from tidegate.kernel.compiled import compiled, entry
 from tidegate.kernel.decimals import run_decimals
 from tidegate.kernel.doubles import run_doubles
@@ -22,10 +22,12 @@ BLOCK_ROWS = 256
 
 
 @compiled
-def _move(step: Any, values: Any, known: Any, texts: Any, x: Any, v: Any, start: Any, n: Any) -> None:
+def _move(  # noqa: C901, PLR0912 - a loop for each instruction
+    step: Any, values: Any, known: Any, texts: Any, x: Any, v: Any, start: Any, n: Any
+) -> None:
     """`x` (int64[r, BLOCK_ROWS]) and `v` (uint8[r, BLOCK_ROWS]) are the registers; `n` rows of the block are there."""
-    op, to, a, b = step[OPCODE], step[TO], step[FIRST], step[SECOND]
-    c, number = step[THIRD], step[NUMBER]
+    op, to, a, b = step[OPCODE], step[TO], step[A], step[B]
+    c, number = step[C], step[NUMBER]
     if op == codes.LOAD:
         for i in range(n):
             x[to, i] = values[number, start + i]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tidegate.kernel.times import DAY_US, UNITS_US, parse_duration
 from tidegate.kernel.yamltext import Yaml
+from tidegate.streams.decision import Outcome
 
 #: What a score can lead to, from mild to hard.
-OUTCOMES = ("approve", "review", "decline")
+OUTCOMES: tuple[Outcome, ...] = ("approve", "review", "decline")
 
 #: Rows are kept for as long as lateness and dedupe say: a month covers any source that comes back from the cold.
 MAX_DURATION_US = 31 * DAY_US
@@ -33,10 +32,10 @@ class Policy:
         """int64[n]: the sums of points, within 0 and the cap."""
         return np.minimum(np.maximum(points, 0), self.cap)
 
-    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array[Any]:
-        """string[n]: approve, review or decline."""
+    def outcomes(self, scores: npt.NDArray[np.int64]) -> list[Outcome]:
+        """approve, review or decline, for each of the scores."""
         steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
-        return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())
+        return [OUTCOMES[step] for step in steps.tolist()]
 
 
 def compile_policy(file: str, text: str) -> Policy:
