@@ -230,7 +230,7 @@ class Evaluation:
     def _texts(self, row: int) -> pa.Array[Any]:
         """The texts that a row of values names by their numbers."""
         nothing = pa.nulls(self._rows, pa.string())
-        all_texts = [pa.array(self._program.literals, pa.string())]
+        all_texts: list[pa.Array[Any]] = [pa.array(self._program.literals, pa.string())]
         for node in self._program.text_of:
             there = node.type == VARCHAR and (isinstance(node, Column) or node in self._made)
             all_texts.append(self._array(node, row) if there else nothing)
