@@ -10,10 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
+from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
-from tidegate.kernel.expressions import BOOLEAN, TIMESTAMP, VARCHAR, Call, Column, Literal, from_arrow
+from tidegate.kernel.expressions import BOOLEAN, TIMESTAMP, VARCHAR, Call, Column, Literal
+from tidegate.kernel.freshness import lacks
 from tidegate.kernel.hashing import hash_column, hash_keys
+from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.program import Evaluation, Program, lane
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 from tidegate.kernel.words import raw
@@ -36,8 +39,7 @@ class Kernel:
         features = detector.compiled
         self.detector = detector
         self._points = np.array([rule.points if rule.status == "live" else 0 for rule in detector.running], np.int64)
-        types = {name: from_arrow(arrow) for name, arrow in detector.stream.protected_columns.items()}
-        parts = [[Column(name, types[name]) for name in entity.columns] for entity in features.plan.entities]
+        parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
         self._program = Program(
             [
                 [*(lane(expression) for expression in features.lanes), _EVENT_TIME],
@@ -52,6 +54,7 @@ class Kernel:
         for place, key in zip(self._parts, parts, strict=True):
             place[: 1 + len(key)] = [len(key), *map(self._program.text_number, key)]
         self._id = np.array([self._program.text_number(_EVENT_ID)])
+        self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
@@ -62,6 +65,8 @@ class Kernel:
         over. How arrivals are cut into calls changes nothing.
         """
         own = arrived.get(self.detector.stream.name, self._nothing)
+        if self.detector.joined:
+            own = self._joins.widen(arrived, own)
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
         events = own.events
         # Where each event stands among all that the windows take.
@@ -76,6 +81,12 @@ class Kernel:
         evaluation.run(_RULES)
         values, known = evaluation.outputs(_FEATURES)
         fired = evaluation.outputs(_RULES)[0]
+        points, least = self._points @ fired, np.zeros(events.num_rows, np.int8)
+        for lack in lacks(self.detector.joins, events):
+            if lack.effect:
+                points += lack.effect.points * lack.rows
+                least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
+        score = self.detector.policy.scores(points)
         decisions = Decisions(
             detector=self.detector,
             index=np.arange(events.num_rows),
@@ -85,7 +96,8 @@ class Kernel:
             texts={row: evaluation.array(_FEATURES, row) for row in self.detector.compiled.rows.get(VARCHAR, [])},
             fired=fired != 0,
             late=answers.late[at],
-            score=self.detector.policy.scores(self._points @ fired),
+            score=score,
+            outcome=self.detector.policy.outcomes(score, least),
         )
         duplicate = answers.duplicate[at]
         return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions
@@ -133,7 +145,7 @@ class Kernel:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot()
+        return self._windows.snapshot() | self._joins.snapshot()
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -142,3 +154,4 @@ class Kernel:
             DamagedError: the arrays are not those of a snapshot of this detector.
         """
         self._windows.restore(arrays)
+        self._joins.restore(arrays)

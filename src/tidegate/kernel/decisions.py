@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.expressions import BOOLEAN, DOUBLE
+from tidegate.kernel.freshness import lacks
+from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.words import raw, to_arrow
 from tidegate.streams.decision import Decision, Outcome, Value, decision_hash
 
@@ -36,6 +38,8 @@ class Decisions:
     """bool[r, m]: which of the rules that run fired."""
     late: npt.NDArray[np.bool_]
     score: npt.NDArray[np.int64]
+    outcome: npt.NDArray[np.int8]
+    """By their number in OUTCOMES."""
 
     @cached_property
     def features(self) -> pa.RecordBatch:
@@ -49,7 +53,8 @@ class Decisions:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return self.detector.policy.outcomes(self.score)
+        """approve, review or decline."""
+        return [OUTCOMES[step] for step in self.outcome.tolist()]
 
     def table(self) -> pa.Table:
         """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
@@ -85,6 +90,7 @@ class Decisions:
             fired=self.fired[:, rows],
             late=self.late[rows],
             score=self.score[rows],
+            outcome=self.outcome[rows],
         )
 
     def records(self) -> list[Decision]:
@@ -96,6 +102,8 @@ class Decisions:
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
         own = {name: _values(self.events.column(name)) for name in detector.shown}
+        since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
+        lacking = lacks(detector.joins, self.events)
         heads = zip(
             self.events.column("event_id").to_pylist(),
             _values(self.events.column("event_time")),
@@ -108,8 +116,13 @@ class Decisions:
         )
         for row, (event_id, time, late, score, outcome, fired, values) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
-            reasons = [rule for place, rule in detector.heaviest_first if fired[place]]
-            known = by_name | {name: column[row] for name, column in own.items()} if own and reasons else by_name
+            heaviest = [rule for place, rule in detector.heaviest_first if fired[place]]
+            known = by_name | {name: column[row] for name, column in own.items()} if own and heaviest else by_name
+            said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
+            lacked = [lack for lack in lacking if lack.rows[row]]
+            if any(lack.effect for lack in lacked):
+                said += [(lack.effect.points, lack.name, lack.reason) for lack in lacked if lack.effect]
+                said.sort(key=lambda part: -part[0])
             decision = Decision(
                 event_id=event_id,
                 event_time=time,
@@ -119,11 +132,13 @@ class Decisions:
                 features=by_name,
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
-                points={rule.name: rule.points for rule in reasons},
+                points={name: points for points, name, _ in said},
+                versions={name: column[row] for name, column in since.items() if column[row] is not None},
+                freshness={name: lack.state for lack in lacked for name in detector.readers[lack.join]},
                 late=late,
                 score=score,
                 outcome=outcome,
-                reasons=[rule.reason.words(known) for rule in reasons],
+                reasons=[reason for _, _, reason in said],
             )
             yield msgspec.structs.replace(decision, hash=decision_hash(decision))
 
@@ -145,4 +160,6 @@ class Decisions:
 
 def _values(column: pa.Array[Any]) -> list[Any]:
     """A column as a decision holds it: times are integers of microseconds."""
-    return raw(column).tolist() if pa.types.is_timestamp(column.type) else column.to_pylist()
+    if not pa.types.is_timestamp(column.type):
+        return column.to_pylist()
+    return column.cast(pa.int64()).to_pylist() if column.null_count else raw(column).tolist()
