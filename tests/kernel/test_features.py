@@ -9,7 +9,7 @@ from tests.kernel.transactions import labelled, transactions
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.features import MAX_PARTS, compile_features
-from tidegate.kernel.plan import Aggregate, Entity, LabelLane, Window
+from tidegate.kernel.plan import NO_VALUE, Aggregate, Entity, LabelLane, Window
 
 OVER = "OVER (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW)"
 
@@ -74,8 +74,16 @@ def test_the_same_window_value_and_aggregate_are_kept_once():
     features = compiled(
         select(f"SUM(amount_minor) {OVER} AS a, AVG(amount_minor) {OVER} AS b, 1 + SUM(amount_minor) {OVER} AS c")
     )
-    assert len(features.lanes) == len(features.plan.windows) == 1
+    assert len(features.lanes) == len(features.values) == len(features.plan.windows) == 1
     assert len(features.plan.aggregates) == 2
+
+
+def test_a_value_is_kept_once_whatever_filters_it_and_not_at_all_if_it_is_only_counted():
+    items = ("SUM(amount_minor)", "SUM(amount_minor) FILTER (WHERE card_present)", "COUNT(pan)", "COUNT(DISTINCT ip)",
+             "SUM(amount_minor) FILTER (WHERE NOT is_fraud)")  # fmt: skip
+    features = compiled(select(", ".join(f"{item} {OVER} AS f{n}" for n, item in enumerate(items))))
+    assert len(features.values) == 2
+    assert features.plan.lanes == (0, 0, NO_VALUE, 1, 0, 0, 0)
 
 
 def test_a_window_with_and_without_the_row_is_kept_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -21,7 +22,6 @@ from tidegate.kernel.expressions import (
     walk,
 )
 from tidegate.kernel.joins import join_plan, scope_of
-from tidegate.kernel.lanes import Lane
 from tidegate.kernel.plan import JoinPlan, WindowPlan
 from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
 from tidegate.streams.schema import Schema, load_schema
@@ -48,15 +48,24 @@ _LABEL_OUTSIDE = (
 
 @dataclass(frozen=True)
 class Features:
-    """`lanes` are evaluated when a row arrives; `expressions` once the window engine has answered."""
+    """`values` and `lanes` are evaluated when a row arrives; `expressions` once the window engine has answered."""
 
     stream: Schema
     expressions: dict[str, Expression]
-    lanes: tuple[Lane, ...]
+    values: tuple[Expression, ...]
+    """What the windows keep of a row."""
+    lanes: tuple[Expression, ...]
+    """Of each of the plan's lanes, whether a row counts: never NULL."""
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
     joins: JoinPlan
+
+    @cached_property
+    def rows(self) -> dict[SqlType, list[int]]:
+        """The places of the features of each type, in the order of the SELECT."""
+        types = [expression.type for expression in self.expressions.values()]
+        return {type_: [row for row, other in enumerate(types) if other == type_] for type_ in set(types)}
 
     @property
     def personal(self) -> frozenset[str]:
@@ -90,14 +99,16 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     if not expressions:
         source.fail(select, "no feature", "SELECT expression AS name, ...")
     check_in_duckdb(source)
+    values, _ = aggregates.values()
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
-    read = [*expressions.values(), *(part for lane in aggregates.lanes for part in lane.expressions), *gathered]
+    read = [*expressions.values(), *values, *aggregates.valid, *gathered]
     joins = join_plan(scope.joined, read, lateness_us=lateness_us)
     return Features(
         stream=scope.stream,
         expressions=expressions,
-        lanes=tuple(aggregates.lanes),
+        values=values,
+        lanes=aggregates.valid,
         aggregate_types=tuple(aggregates.types),
         plan=plan,
         joins=joins,

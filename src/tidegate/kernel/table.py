@@ -34,9 +34,15 @@ def hash_of(key0: Any, key1: Any) -> Any:
 
 
 @inlined
+def home_of(h: Any, size: Any) -> Any:
+    """The position where an entry is at home in a table of so many."""
+    return (h * size) >> HASH_BITS
+
+
+@inlined
 def first_of(heap: Any, table: Any, h: Any) -> Any:
     """The position where the search for a hash begins."""
-    return (h * heap[table + TABLE_SIZE]) >> HASH_BITS
+    return home_of(h, heap[table + TABLE_SIZE])
 
 
 @inlined
@@ -80,11 +86,17 @@ def set_name(heap: Any, table: Any, position: Any, name: Any) -> None:
 
 
 @compiled
+def put(entries: Any, at: Any, size: Any, entry: Any) -> None:
+    """Put an entry into a table of that size, which begins at `at`."""
+    position = home_of(hash_in(entry), size)
+    while entries[at + position] != EMPTY:
+        position = (position + 1) & (size - 1)
+    entries[at + position] = entry
+
+
+@compiled
 def insert(heap: Any, table: Any, h: Any, name: Any) -> None:
-    position = first_of(heap, table, h)
-    while entry_at(heap, table, position) != EMPTY:
-        position = after(heap, table, position)
-    heap[heap[table + TABLE_AT] + position] = (h << 32) | name
+    put(heap, heap[table + TABLE_AT], heap[table + TABLE_SIZE], (h << 32) | name)
     heap[table + TABLE_COUNT] += 1
 
 
@@ -110,7 +122,4 @@ def copy(entries: Any, larger: Any) -> None:
     size = len(larger)
     for kept in entries:
         if kept != EMPTY:
-            position = ((kept >> 32) * size) >> HASH_BITS
-            while larger[position] != EMPTY:
-                position = (position + 1) & (size - 1)
-            larger[position] = kept
+            put(larger, 0, size, kept)
