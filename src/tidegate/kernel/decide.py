@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.asof import Joins
@@ -56,7 +55,7 @@ class Kernel:
         self._id = np.array([self._program.text_number(_EVENT_ID)])
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
-        self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
+        self._nothing = Arrived.alone(detector.stream.nothing)
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
