@@ -37,7 +37,8 @@ def batch(rows, start=0):
 
 TEXTS = [
     *("a", "a + 1", "x * 2 > a", "s", "s = 'text 3'", "p AND a > 10", "CASE WHEN p THEN upper(s) ELSE s END", "u", "1"),
-    *("length(CASE WHEN p THEN upper(s) ELSE s || 'x' END) + a", "hour(u)", "a * 0.25", "'one'", "CAST(NULL AS BIGINT)", "p"),
+    *("length(CASE WHEN p THEN upper(s) ELSE s || 'x' END) + a", "hour(u)", "a * 0.25", "'one'", "p"),
+    "CAST(NULL AS BIGINT)",
 ]
 
 
