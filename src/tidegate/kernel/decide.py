@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.asof import Joins
