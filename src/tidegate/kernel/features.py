@@ -54,6 +54,8 @@ class Features:
     expressions: dict[str, Expression]
     values: tuple[Expression, ...]
     """What the windows keep of a row."""
+    derived: dict[str, Expression]
+    """Columns that windows gather by and that no stream has: evaluated before all else."""
     lanes: tuple[Expression, ...]
     """Of each of the plan's lanes, whether a row counts: never NULL."""
     aggregate_types: tuple[SqlType, ...]
@@ -102,12 +104,13 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     values, _ = aggregates.values()
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
-    read = [*expressions.values(), *values, *aggregates.valid, *gathered]
+    read = [*expressions.values(), *values, *aggregates.valid, *aggregates.derived.values(), *gathered]
     joins = join_plan(scope.joined, read, lateness_us=lateness_us)
     return Features(
         stream=scope.stream,
         expressions=expressions,
         values=values,
+        derived=aggregates.derived,
         lanes=aggregates.valid,
         aggregate_types=tuple(aggregates.types),
         plan=plan,
