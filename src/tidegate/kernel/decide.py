@@ -35,6 +35,8 @@ class Decisions:
     late: npt.NDArray[np.bool_]
     score: npt.NDArray[np.int64]
     outcome: pa.Array[Any]
+    demoted: frozenset[str] = frozenset()
+    """Live rules whose points led to review at most."""
 
     def table(self) -> pa.Table:
         """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
@@ -71,6 +73,7 @@ class Decisions:
             late=self.late[rows],
             score=self.score[rows],
             outcome=self.outcome.take(which),
+            demoted=self.demoted,
         )
 
     def records(self) -> list[Decision]:
@@ -82,6 +85,7 @@ class Decisions:
         running = [rule for rule in detector.rules if rule.runs]
         live = sorted((rule for rule in running if rule.status == "live"), key=lambda rule: -rule.points)
         shadow = [rule.name for rule in running if rule.status == "shadow"]
+        demoted = sorted(self.demoted)
         ids, times = self.events.column("event_id").to_pylist(), _values(self.events.column("event_time"))
         names, rule_names = self.features.schema.names, self.rules.schema.names
         features = zip(*(_values(column) for column in self.features.columns), strict=True)
@@ -105,6 +109,7 @@ class Decisions:
                 rules=holds,
                 shadow=shadow,
                 points={rule.name: rule.points for rule in heaviest},
+                demoted=demoted,
                 late=late,
                 score=score,
                 outcome=outcome,
@@ -135,6 +140,8 @@ class Kernel:
         self._program = Program([*features.expressions.values(), *(rule.when for rule in self._rules)])
         self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
         self._windows = Windows(features.plan)
+        self.demoted: frozenset[str] = frozenset()
+        """Live rules whose points lead to review at most: the host says so, it is no part of a snapshot."""
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
@@ -204,10 +211,12 @@ class Kernel:
         features, conditions = values[: len(compiled.expressions)], values[len(compiled.expressions) :]
         # A condition that is NULL does not hold.
         rules = [rule.fill_null(fill_value=False) if rule.null_count else rule for rule in conditions]
-        points = np.zeros(len(kept), np.int64)
-        for rule, worth in zip(rules, self._points, strict=True):
-            points += worth * rule.to_numpy(zero_copy_only=False)
-        score = self.detector.policy.scores(points)
+        points, trusted = np.zeros((2, len(kept)), np.int64)
+        for rule, worth, column in zip(self._rules, self._points, rules, strict=True):
+            added = worth * column.to_numpy(zero_copy_only=False)
+            points += added
+            trusted += 0 if rule.name in self.demoted and worth > 0 else added
+        score = self.detector.policy.scores(points, trusted)
         return Decisions(
             detector=self.detector,
             index=kept,
@@ -217,6 +226,7 @@ class Kernel:
             late=answers.late[at],
             score=score,
             outcome=self.detector.policy.outcomes(score),
+            demoted=self.demoted,
         )
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:

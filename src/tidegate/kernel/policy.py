@@ -29,9 +29,12 @@ class Policy:
     cap: int
     """No score is higher; none is lower than 0."""
 
-    def scores(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """int64[n]: the sums of points, within 0 and the cap."""
-        return np.minimum(np.maximum(points, 0), self.cap)
+    def scores(self, points: npt.NDArray[np.int64], trusted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64[n]: the sums of points, within 0 and the cap. `trusted` are those without what demoted rules add: only
+        they decline.
+        """
+        score, safe = (np.minimum(np.maximum(each, 0), self.cap) for each in (points, trusted))
+        return np.maximum(safe, np.minimum(score, self.decline - 1))
 
     def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array[Any]:
         """string[n]: approve, review or decline."""

@@ -37,6 +37,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     shadow: list[str] = []
     points: dict[str, int] = {}
     """What each live rule that fired added to the score, the heaviest first, as the reasons are."""
+    demoted: list[str] = []
+    """Live rules that fired far beyond their forecast: their points lead to review at most."""
     freshness: dict[str, Freshness] = {}
     late: bool
     score: int
