@@ -11,8 +11,8 @@ import msgspec
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Entry, Log, Record, TopicPartition
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.control import DETECTORS
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.schema import STREAMS, load_schema
 
 START = 1_700_000_000_000_000

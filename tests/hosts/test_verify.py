@@ -22,8 +22,8 @@ from tidegate import cli
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts import local
 from tidegate.hosts import arrivals as reading
+from tidegate.hosts import local
 from tidegate.hosts import verify as module
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.verify import Difference, Verdict, verify

@@ -13,7 +13,7 @@ from tidegate.kernel.arrivals import Arrived
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
 from tidegate.streams.batch import to_batch
 from tidegate.streams.control import DETECTORS
-from tidegate.streams.schema import Schema
+from tidegate.streams.schema import Schema, load_schema
 
 #: Records decided at once: enough that what a batch costs once is nothing beside its records, few enough that the last
 #: of them does not wait for long.
@@ -38,6 +38,11 @@ def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arriva
         by_stream[stream] = Arrived(np.array(at, np.int64)[fit], events)
         refused += [records[index] for index, fits in zip(at, fit, strict=True) if not fits]
     return Arrivals(by_stream, refused)
+
+
+def schemas_of(streams: Iterable[str]) -> dict[str, Schema]:
+    """By stream."""
+    return {stream: load_schema(stream) for stream in streams}
 
 
 def place_of(record: Record) -> TopicPartition:

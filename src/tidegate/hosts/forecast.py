@@ -84,9 +84,7 @@ class Watch:
 
 def _forecasts(forecast: Forecast) -> Mapping[str, float]:
     """Firings in a block by rule."""
-    return {
-        rule: BLOCK_DECISIONS * (fired + 1) / (forecast.decided + 1) for rule, fired in forecast.fired.items()
-    }
+    return {rule: BLOCK_DECISIONS * (fired + 1) / (forecast.decided + 1) for rule, fired in forecast.fired.items()}
 
 
 def limit(mean: float) -> int:

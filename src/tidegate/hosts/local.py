@@ -25,10 +25,10 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.recovery import Recovery
-from tidegate.hosts.rollout import Deciding, Rollout, schemas_of
+from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decide import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
@@ -157,7 +157,7 @@ class LocalHost:
             forecast=excess.forecast,
             at_ms=at_ms,
         )
-        _log.warning("detector %s: rule %s fires far beyond its forecast and demotes itself", detector.name, excess.rule)
+        _log.warning("detector %s: rule %s fires far beyond its forecast, demoted", detector.name, excess.rule)
         # Once a release and rule, whoever finds it again after a restart.
         entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
         return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)

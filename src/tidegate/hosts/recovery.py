@@ -47,9 +47,7 @@ def restore(snapshots: Snapshots, kernel: Kernel, read: Positions) -> tuple[Posi
 
 def keep_next(snapshots: Snapshots, kernel: Kernel, positions: Positions) -> None:
     """Leave a snapshot of a kernel that has seen the log up to `positions` and is to decide from a later place on."""
-    snapshots.save(
-        next_of(kernel.detector.name), kernel.snapshot(), positions, {"version": kernel.detector.version}
-    )
+    snapshots.save(next_of(kernel.detector.name), kernel.snapshot(), positions, {"version": kernel.detector.version})
 
 
 def _meta(kernel: Kernel, counts: Counts) -> dict[str, str]:

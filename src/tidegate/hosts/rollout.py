@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from tidegate.errors import DetectorError
-from tidegate.hosts.arrivals import arrivals, batches, place_of, runs
+from tidegate.hosts.arrivals import arrivals, batches, place_of, runs, schemas_of
 from tidegate.hosts.forecast import Watch
 from tidegate.hosts.recovery import restore
 from tidegate.kernel.decide import Kernel
@@ -20,7 +20,7 @@ from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, SETTINGS, Control, Release, Standing, decode_control
-from tidegate.streams.schema import STREAMS, Schema, load_schema
+from tidegate.streams.schema import STREAMS
 
 #: The control stream's one partition: its records have one order.
 CONTROL = TopicPartition(DETECTORS, 0)
@@ -178,7 +178,3 @@ class Rollout:
                     deciding.watch = Watch(release.forecast)
                     counting = True
         return deciding
-
-
-def schemas_of(streams: Sequence[str]) -> dict[str, Schema]:
-    return {stream: load_schema(stream) for stream in streams}

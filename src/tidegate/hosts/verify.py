@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs
-from tidegate.hosts.rollout import beginnings, controls, detector_of, schemas_of
+from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
