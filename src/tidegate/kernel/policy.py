@@ -1,4 +1,6 @@
-"""policy.yaml: how late is late, how long an id is remembered, and which score means what."""
+"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its part `joins` is read by
+`freshness`.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,16 @@ class Policy:
     cap: int
     """No score is higher; none is lower than 0."""
 
-    def scores(self, points: npt.NDArray[np.int64], trusted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """int64[n]: the sums of points, within 0 and the cap. `trusted` are those without what demoted rules add: only
-        they decline.
+    def scores(self, points: npt.NDArray[np.int64], doubted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64[n]: the sums of points, within 0 and the cap. `doubted` is the part of them, 0 or more, that demoted
+        rules added: it lifts no score to where it declines.
         """
-        score, safe = (np.minimum(np.maximum(each, 0), self.cap) for each in (points, trusted))
+        score, safe = (np.minimum(np.maximum(each, 0), self.cap) for each in (points, points - doubted))
         return np.maximum(safe, np.minimum(score, self.decline - 1))
 
-    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array[Any]:
-        """string[n]: approve, review or decline."""
-        steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
+    def outcomes(self, scores: npt.NDArray[np.int64], least: npt.NDArray[np.int8]) -> pa.Array[Any]:
+        """string[n]: approve, review or decline. `least` are the mildest that are left, by their number in OUTCOMES."""
+        steps = np.maximum((scores >= self.review).astype(np.int8) + (scores >= self.decline), least)
         return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())
 
 
@@ -48,7 +50,7 @@ def compile_policy(file: str, text: str) -> Policy:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
     root = Yaml.parse(file, text)
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins",))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")
