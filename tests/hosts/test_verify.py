@@ -26,6 +26,7 @@ from tidegate.hosts import arrivals as reading
 from tidegate.hosts import local
 from tidegate.hosts import verify as module
 from tidegate.hosts.local import LocalHost
+from tidegate.hosts.promotion import begin
 from tidegate.hosts.verify import Difference, Verdict, verify
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Entry
@@ -381,12 +382,7 @@ def command(
     decided: Company, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """`tidegate verify` over the decided log: exit code, what it says, what it complains of."""
-    folder = decided.folder / "detectors" / "small"
-    folder.mkdir(parents=True)
-    for name, text in (("features.sql", FEATURES), ("rules.yaml", RULES), ("policy.yaml", POLICY)):
-        (folder / name).write_text(text)
-    monkeypatch.setenv("TIDEGATE_DETECTORS", str(folder.parent))
-    monkeypatch.setenv("TIDEGATE_LIVE", '["small"]')
+    begin(decided.log, "small", {"features.sql": FEATURES, "rules.yaml": RULES, "policy.yaml": POLICY}, HandClock())
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tidegate", "verify", *arguments, "--data", str(decided.folder)])
@@ -423,7 +419,7 @@ def test_the_command_proves(command: Callable[..., tuple[int, str, str]], decide
 def test_the_command_does_not_claim_what_it_could_not_check(
     command: Callable[..., tuple[int, str, str]], decided: Company
 ) -> None:
-    (decided.folder / "detectors" / "small" / "rules.yaml").write_text(RULES.replace("> 3", "> 10"))
+    decided.execute("DELETE FROM record WHERE id LIKE 'small:%:live:%'")
     code, out, _ = command("--all")
     assert code == 2
-    assert f"{COUNT} of them: cannot be told: detector 'small' decided it in version {SMALL.version}" in out
+    assert f"{COUNT} of them: cannot be told: detector 'small' is not at hand" in out
