@@ -9,7 +9,8 @@ import msgspec
 
 from tidegate.errors import UsageError
 from tidegate.hosts.history import Batches
-from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.streams.decision import Outcome
 

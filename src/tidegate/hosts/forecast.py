@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from tidegate.kernel.decide import Decisions
+from tidegate.kernel.decisions import Decisions
 from tidegate.streams.control import Forecast
 
 #: Enough that a rule which fires once in a thousand is seen to fire ten times as often; a minute or so of payments.
@@ -70,8 +70,9 @@ class Watch:
     def _count(self, decisions: Decisions, start: int, end: int) -> list[Excess]:
         found: list[Excess] = []
         counts = self.counts
+        rows = {rule.name: row for row, rule in enumerate(decisions.detector.running)}
         for rule, most in self._limits.items():
-            fired = decisions.rules.column(rule).to_numpy(zero_copy_only=False)[start:end]
+            fired = decisions.fired[rows[rule], start:end]
             before = counts.fired.get(rule, 0)
             after = before + int(np.count_nonzero(fired))
             counts.fired[rule] = after

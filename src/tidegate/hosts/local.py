@@ -29,7 +29,7 @@ from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.recovery import Recovery
 from tidegate.hosts.rollout import Deciding, Rollout
-from tidegate.kernel.decide import Decisions
+from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record

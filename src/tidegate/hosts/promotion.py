@@ -15,7 +15,8 @@ from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
 from tidegate.hosts.recovery import keep_next
 from tidegate.hosts.rollout import controls
-from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
@@ -40,15 +41,12 @@ class _Firings:
     """Counts the newest decisions, batch by batch."""
 
     def __init__(self, detector: Detector) -> None:
-        self._live = [rule.name for rule in detector.rules if rule.status == "live"]
+        self._live = {rule.name: row for row, rule in enumerate(detector.running) if rule.status == "live"}
         self._batches: deque[_Counted] = deque()
         self._decided = 0
 
     def add(self, decisions: Decisions) -> None:
-        fired = {
-            rule: int(np.count_nonzero(decisions.rules.column(rule).to_numpy(zero_copy_only=False)))
-            for rule in self._live
-        }
+        fired = {rule: int(np.count_nonzero(decisions.fired[row])) for rule, row in self._live.items()}
         self._batches.append(_Counted(len(decisions.index), fired))
         self._decided += len(decisions.index)
         while self._decided - self._batches[0].decided >= FORECAST_DECISIONS:

@@ -144,7 +144,7 @@ class Rollout:
 
     def _demote(self, name: str, standing: Standing) -> None:
         if self._status == "live":
-            self._deciding[name].kernel.demoted = frozenset(standing.demoted)
+            self._deciding[name].kernel.demote(frozenset(standing.demoted))
 
     def _kernel(self, release: Release) -> Kernel:
         return Kernel(self._compiled[release.detector, release.version])

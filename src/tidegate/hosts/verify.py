@@ -269,7 +269,7 @@ class _Pass:
                 kernel.decide(arrived.by_stream)
         if live is None:
             return
-        kernels[live.version].demoted = frozenset(self._standing.demoted)
+        kernels[live.version].demote(frozenset(self._standing.demoted))
         decisions = kernels[live.version].decide(arrived.by_stream)
         ids: list[Any] = decisions.events.column("event_id").to_pylist()
         due: dict[str, _Claim] = {}
