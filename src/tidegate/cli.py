@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,18 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tidegate.cli_lists import list_app
 from tidegate.errors import NotFoundError, StateError, TidegateError
+from tidegate.options import FOUND_WRONG, PRINTED_ROWS, USED_WRONG, AsJson, Data, instant, print_json
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: Exit codes, the same for every command.
-DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
-
-#: Rows of an answer that are printed; `--json` prints all.
-PRINTED_ROWS = 100
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
@@ -45,9 +41,7 @@ source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
-
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+app.add_typer(list_app, name="list")
 
 
 def _seconds(text: str) -> float:
@@ -55,19 +49,6 @@ def _seconds(text: str) -> float:
     if not match:
         raise typer.BadParameter(f"wanted a number and a unit, such as 60s, 5m or 1h; got {text!r}")
     return float(match[1]) * _UNITS_S[match[2]]
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
 
 
 @app.command()
@@ -91,7 +72,7 @@ def demo(
     run = Demo(settings, Play(rate, fraud_share, spoiled_share, seed), Console(stderr=as_json or headless))
     summary = run.run(duration, show=show_nothing if headless or as_json else show_live)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         typer.echo(
             f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, "
@@ -117,7 +98,7 @@ def up(
     urls = addresses(settings)
     with running(settings, say=lambda text: typer.echo(text, err=True)):
         if as_json:
-            _print_json({"urls": urls})
+            print_json({"urls": urls})
         else:
             typer.echo(f"door  {urls['door']}\ndesk  {urls['desk']}\nCtrl-C stops.")
         stop.wait()
@@ -139,8 +120,8 @@ def replay(
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],
-    since: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time.")] = None,
-    until: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time left out.")] = None,
+    since: Annotated[datetime | None, typer.Option(parser=instant, help="First event time.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=instant, help="First event time left out.")] = None,
     order: Annotated[Literal["time", "file"], typer.Option(help="Feed by event time, or as the file stands.")] = "time",
     state: Annotated[Path | None, typer.Option(help="Folder of checkpoints: killed, it goes on from there.")] = None,
     as_json: AsJson = False,
@@ -165,7 +146,7 @@ def replay(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         rate = (summary.tally.events - summary.resumed_at) / summary.seconds if summary.seconds else 0
         outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in summary.tally.outcomes.items())
@@ -176,7 +157,7 @@ def replay(
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL, over raw.* and curated.*.")],
     data: Data = None,
-    as_of: Annotated[datetime | None, typer.Option(parser=_instant, help="The lake as it was at this time.")] = None,
+    as_of: Annotated[datetime | None, typer.Option(parser=instant, help="The lake as it was at this time.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask the lake."""
@@ -185,7 +166,7 @@ def sql(
 
     answer = open_lake(read_settings(data=data)).query(query, as_of)
     if as_json:
-        _print_json(answer.to_pylist())
+        print_json(answer.to_pylist())
     else:
         _print_table(answer)
 
@@ -223,7 +204,7 @@ def check(
         "deviations": [str(deviation) for deviation in deviations],
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         typer.echo(
             f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
@@ -305,7 +286,7 @@ def verify(
         ):
             tally.add(verdict)
     if as_json:
-        _print_json(tally)
+        print_json(tally)
     else:
         typer.echo("\n".join(tally.lines()))
     if tally.wrong:
@@ -322,7 +303,7 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
 
     findings = examine(read_settings(data=data))
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         for finding in findings:
             typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what}: {finding.says}")
