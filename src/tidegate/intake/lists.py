@@ -29,6 +29,11 @@ Version = Annotated[
     str, Query(pattern="^[A-Za-z0-9._:+-]{1,64}$", description="The same entry of the same version counts once.")
 ]
 
+#: Hexadecimal digits of an id that are kept, and the letters that they are written with: among digits there would now
+#: and then be a card number.
+_ID_DIGITS = 40
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+
 _decoder = msgspec.json.Decoder(ListEntry)
 _encoder = msgspec.json.Encoder()
 
@@ -107,7 +112,7 @@ def _events(keys: Keys, entries: list[tuple[str, ListEntry]], version: str, told
         token = keys.token(personal[kind], value) if kind in personal else value
         digest = hashlib.sha256(f"{told['list']}\n{kind}\n{token}\n{version}".encode("utf-8", "surrogatepass"))
         event: dict[str, Any] = {
-            "event_id": f"li-{digest.hexdigest()[:40]}",
+            "event_id": f"li-{digest.hexdigest()[:_ID_DIGITS].translate(_LETTERS)}",
             kind: value,
             "expires_at": entry.expires_at,
             "removed": entry.removed,
