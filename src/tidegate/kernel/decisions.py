@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -101,6 +102,7 @@ class Decisions:
         detector = self.detector
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
+        live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
         since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
         lacking = lacks(detector.joins, self.events)
@@ -111,12 +113,13 @@ class Decisions:
             self.score.tolist(),
             self.outcomes,
             self.fired.T.tolist(),
+            self.fired[list(detector.heaviest_first)].T.tolist(),
             self._features(),
             strict=True,
         )
-        for row, (event_id, time, late, score, outcome, fired, values) in enumerate(heads):
+        for row, (event_id, time, late, score, outcome, fired, counted, values) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
-            heaviest = [rule for place, rule in detector.heaviest_first if fired[place]]
+            heaviest = list(compress(live, counted))
             known = by_name | {name: column[row] for name, column in own.items()} if own and heaviest else by_name
             said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
             lacked = [lack for lack in lacking if lack.rows[row]]

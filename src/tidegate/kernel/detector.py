@@ -45,12 +45,13 @@ class Detector:
 
     @cached_property
     def columns(self) -> dict[str, SqlType]:
-        """What an event has, that which is joined to it included."""
+        """What an event has, that which is joined to it and that which windows gather by included."""
         columns = dict(self.stream.protected_columns)
         for join in self.joined:
             schema = load_schema(self.compiled.joins.tables[join.table].stream)
             columns |= {join.column(name): schema.protected_columns[name] for name in join.columns}
-        return {name: from_arrow(arrow) for name, arrow in columns.items()}
+        derived = {name: expression.type for name, expression in self.compiled.derived.items()}
+        return {name: from_arrow(arrow) for name, arrow in columns.items()} | derived
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
@@ -79,10 +80,10 @@ class Detector:
         return tuple(rule for rule in self.rules if rule.runs)
 
     @cached_property
-    def heaviest_first(self) -> tuple[tuple[int, Rule], ...]:
-        """The live rules, each with its place among those that run."""
+    def heaviest_first(self) -> dict[int, Rule]:
+        """The live rules, by their place among those that run."""
         live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
-        return tuple(sorted(live, key=lambda placed: -placed[1].points))
+        return dict(sorted(live, key=lambda placed: -placed[1].points))
 
     @cached_property
     def shown(self) -> frozenset[str]:
