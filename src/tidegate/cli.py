@@ -8,22 +8,34 @@ import sys
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tidegate.cli_lists import list_app
+from tidegate.commands.detector import app as detector_app
+from tidegate.commands.lists import app as list_app
+from tidegate.commands.options import (
+    FOUND_WRONG,
+    USED_WRONG,
+    AsJson,
+    Data,
+    instant,
+    password_of,
+    print_json,
+    progress_bar,
+)
 from tidegate.errors import NotFoundError, StateError, TidegateError
-from tidegate.options import FOUND_WRONG, PRINTED_ROWS, USED_WRONG, AsJson, Data, instant, print_json
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Rows of an answer that are printed; `--json` prints all.
+PRINTED_ROWS = 100
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
@@ -35,7 +47,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-detector_app = typer.Typer(help="Check detectors.", no_args_is_help=True)
 user_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
@@ -131,8 +142,7 @@ def replay(
     from tidegate.hosts.replay import replay as run
     from tidegate.wiring import read_detector
 
-    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+    with progress_bar("replay", hidden=as_json, transient=False) as progress:
         task = progress.add_task("replay", total=None)
         summary = run(
             source,
@@ -183,40 +193,6 @@ def _print_table(answer: pa.Table) -> None:
         console.print(f"{PRINTED_ROWS} of {answer.num_rows:,} rows; --json prints all")
 
 
-@detector_app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Compile a detector, run its examples, and say what is in it, or what is wrong and where."""
-    from tidegate.hosts import examples
-    from tidegate.wiring import read_detector, read_detector_texts
-
-    detector, texts = read_detector(folder), read_detector_texts(folder)
-    deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
-    live = [rule for rule in detector.rules if rule.status == "live"]
-    found: dict[str, Any] = {
-        "name": detector.name,
-        "version": detector.version,
-        "stream": detector.stream.name,
-        "features": {name: str(kind) for name, kind in detector.features.items()},
-        "rules": {rule.name: rule.status for rule in detector.rules},
-        "deviations": [str(deviation) for deviation in deviations],
-    }
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(
-            f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
-            f"{len(detector.rules)} rules, {len(live)} of them live."
-        )
-        for deviation in deviations:
-            typer.echo(f"{examples.FILE}: {deviation}")
-        typer.echo("Its examples come out otherwise than they say." if deviations else "Nothing wrong.")
-    if deviations:
-        raise typer.Exit(FOUND_WRONG)
-
-
 @user_app.command("add")
 def add_user(
     name: Annotated[str, typer.Argument(help="The name to sign in with.")],
@@ -227,11 +203,8 @@ def add_user(
     from tidegate.settings import read_settings
     from tidegate.wiring import open_identity
 
-    if sys.stdin.isatty():
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    open_identity(read_settings(data=data)).add_user(name, password, frozenset({role}))
+    identity = open_identity(read_settings(data=data))
+    identity.add_user(name, password_of(name, new=True), frozenset({role}))
     typer.echo(f"{name} may sign in as {role}.")
 
 
@@ -262,24 +235,24 @@ def verify(
     """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
     known, or nothing could be told.
     """
+    from tidegate.hosts.promotion import beginnings
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
     from tidegate.settings import read_settings
-    from tidegate.wiring import live_detectors, open_log
+    from tidegate.wiring import open_log
 
     if (event_id is None) == (not every and sample is None):
         raise typer.BadParameter("wanted either an event's id, or --all, or --sample and a number")
     settings = read_settings(data=data)
     if not settings.data.exists():
         raise NotFoundError(f"verify: there is no folder {settings.data}; name the one of the log with --data")
-    tally = Tally(told=event_id is not None)
-    columns = (TextColumn("verify"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+    log, tally = open_log(settings), Tally(told=event_id is not None)
+    with progress_bar("verify", hidden=as_json) as progress:
         task = progress.add_task("verify", total=None)
         chosen = None if event_id is None else {event_id}
         for verdict in run(
-            open_log(settings),
-            live_detectors(settings),
+            log,
+            beginnings(log),
             event_ids=chosen,
             sample=sample,
             progress=lambda done, total: progress.update(task, completed=done, total=total),

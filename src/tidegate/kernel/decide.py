@@ -39,6 +39,7 @@ class Kernel:
         features = detector.compiled
         self.detector = detector
         self._points = np.array([rule.points if rule.status == "live" else 0 for rule in detector.running], np.int64)
+        self.demote(frozenset())
         parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
         self._program = Program(
             [
@@ -58,6 +59,12 @@ class Kernel:
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(detector.stream.nothing)
+
+    def demote(self, rules: frozenset[str]) -> None:
+        """From now on the points of these live rules lead to review at most. It is no part of a snapshot."""
+        self._demoted = rules
+        demoted = np.array([rule.name in rules for rule in self.detector.running], np.int64)
+        self._doubted = np.maximum(self._points, 0) * demoted
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
@@ -89,7 +96,7 @@ class Kernel:
             if lack.effect:
                 points += lack.effect.points * lack.rows
                 least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
-        score = self.detector.policy.scores(points)
+        score = self.detector.policy.scores(points, self._doubted @ fired)
         decisions = Decisions(
             detector=self.detector,
             index=np.arange(events.num_rows),
@@ -101,6 +108,7 @@ class Kernel:
             late=answers.late[at],
             score=score,
             outcome=self.detector.policy.outcomes(score, least),
+            demoted=self._demoted,
         )
         duplicate = answers.duplicate[at]
         return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions

@@ -41,6 +41,8 @@ class Decisions:
     score: npt.NDArray[np.int64]
     outcome: npt.NDArray[np.int8]
     """By their number in OUTCOMES."""
+    demoted: frozenset[str]
+    """Live rules whose points led to review at most."""
 
     @cached_property
     def features(self) -> pa.RecordBatch:
@@ -92,6 +94,7 @@ class Decisions:
             late=self.late[rows],
             score=self.score[rows],
             outcome=self.outcome[rows],
+            demoted=self.demoted,
         )
 
     def records(self) -> list[Decision]:
@@ -101,6 +104,7 @@ class Decisions:
     def _records(self) -> Iterator[Decision]:
         detector = self.detector
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
+        demoted = sorted(self.demoted)
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
         live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
@@ -136,6 +140,7 @@ class Decisions:
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
                 points={name: points for points, name, _ in said},
+                demoted=demoted,
                 versions={name: column[row] for name, column in since.items() if column[row] is not None},
                 freshness={name: lack.state for lack in lacked for name in detector.readers[lack.join]},
                 late=late,

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tidegate.commands.options import FOUND_WRONG, AsJson, Data, instant, password_of, print_json, progress_bar
 from tidegate.errors import NotFoundError
-from tidegate.options import FOUND_WRONG, PRINTED_ROWS, AsJson, Data, instant, print_json
 
-list_app = typer.Typer(help="Lists: deny, allow, watch, or whatever a detector joins.", no_args_is_help=True)
+app = typer.Typer(help="Lists: deny, allow, watch, or whatever a detector joins.", no_args_is_help=True)
 
-User = Annotated[str, typer.Option("--user", help="Who asks; the password is asked for, or read from a pipe.")]
+#: Things on a list that are printed; `--json` prints all.
+PRINTED = 100
+
+By = Annotated[str, typer.Option("--as", help="Who does it: a person who may sign in. The password is asked for.")]
 Kind = Annotated[str, typer.Argument(help="What it is: device_id, pan, email, ip, country, ...")]
 ListName = Annotated[str, typer.Argument(help="The list's name.")]
 Reason = Annotated[str | None, typer.Option(help="Why.")]
 DoorPort = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the door.")]
 
 
-@list_app.command("import")
+@app.command("import")
 def import_list(
     file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines: one thing a line.")],
     name: Annotated[str, typer.Option("--list", help="The list's name.")],
-    user: User,
+    by: By,
     version: Annotated[
         str | None, typer.Option(help="The same entry of one version counts once.", show_default="the file's time")
     ] = None,
@@ -42,15 +42,15 @@ def import_list(
     entries = read_entries(file)
     if version is None and file.is_file():
         version = datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    _change_list(name, entries, version or "", user=user, data=data, door_port=door_port, as_json=as_json)
+    _change_list(name, entries, version or "", by=by, data=data, door_port=door_port, as_json=as_json)
 
 
-@list_app.command("add")
+@app.command("add")
 def add_to_list(
     name: ListName,
     kind: Kind,
     value: Annotated[str, typer.Argument(help="The thing itself.")],
-    user: User,
+    by: By,
     expires: Annotated[datetime | None, typer.Option(parser=instant, help="From when on it is off again.")] = None,
     reason: Reason = None,
     data: Data = None,
@@ -60,15 +60,15 @@ def add_to_list(
     """Put one thing on a list, through the door."""
     entry = {kind: value, "expires_at": expires.isoformat() if expires else None, "reason": reason}
     version = datetime.now(UTC).isoformat()
-    _change_list(name, iter([entry]), version, user=user, data=data, door_port=door_port, as_json=as_json)
+    _change_list(name, iter([entry]), version, by=by, data=data, door_port=door_port, as_json=as_json)
 
 
-@list_app.command("remove")
+@app.command("remove")
 def remove_from_list(
     name: ListName,
     kind: Kind,
     value: Annotated[str, typer.Argument(help="The thing itself.")],
-    user: User,
+    by: By,
     reason: Reason = None,
     data: Data = None,
     door_port: DoorPort = None,
@@ -77,7 +77,7 @@ def remove_from_list(
     """Take one thing off a list, through the door."""
     entry = {kind: value, "removed": True, "reason": reason}
     version = datetime.now(UTC).isoformat()
-    _change_list(name, iter([entry]), version, user=user, data=data, door_port=door_port, as_json=as_json)
+    _change_list(name, iter([entry]), version, by=by, data=data, door_port=door_port, as_json=as_json)
 
 
 def _change_list(
@@ -85,7 +85,7 @@ def _change_list(
     entries: Iterator[dict[str, Any]],
     version: str,
     *,
-    user: str,
+    by: str,
     data: Path | None,
     door_port: int | None,
     as_json: bool,
@@ -95,11 +95,10 @@ def _change_list(
     from tidegate.supervisor import addresses
 
     settings = read_settings(data=data, door_port=door_port)
-    password = typer.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    columns = (TextColumn("list"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+    password = password_of(by)
+    with progress_bar("list", hidden=as_json) as progress:
         task = progress.add_task("list", total=None)
-        door = Door(addresses(settings)["door"], user, password)
+        door = Door(addresses(settings)["door"], by, password)
         sent = door.change(name, entries, version, lambda done: progress.update(task, completed=done))
         door.close()
     if as_json:
@@ -112,7 +111,7 @@ def _change_list(
         raise typer.Exit(FOUND_WRONG)
 
 
-@list_app.command("show")
+@app.command("show")
 def show_list(name: ListName, data: Data = None, as_json: AsJson = False) -> None:
     """Show what is on a list now. Personal things are shown as their tokens."""
     from tidegate.lists import standing
@@ -126,7 +125,7 @@ def show_list(name: ListName, data: Data = None, as_json: AsJson = False) -> Non
     if as_json:
         print_json([each._asdict() for each in found])
     else:
-        for each in found[-PRINTED_ROWS:]:
+        for each in found[-PRINTED:]:
             since, until = (
                 f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M}" if time_us else ""
                 for time_us in (each.since, each.expires_at)
