@@ -118,7 +118,7 @@ def test_a_version_goes_live_at_its_place_with_the_windows_of_the_whole_log(comp
     )
     assert [decision.inputs["detectors/0"] for decision in made] == [0] * place + [1] * (len(made) - place)
     records = sorted(
-        (r for t in ("transactions", "labels") for r in everything(company.log, t)), key=lambda r: r.timestamp_ms
+        (r for t in SMALL.streams for r in everything(company.log, t)), key=lambda r: r.timestamp_ms
     )
     assert len(records) == len(entries)
     alone = {d.event_id: d.features for d in whole(company, NEWER)}
