@@ -101,6 +101,13 @@ def test_an_analyst_releases_a_version_and_it_is_told(run: Run, settings: Settin
     assert len(trail) == 4
 
 
+def test_a_shadow_is_held_against_live(run: Run, settings: Settings) -> None:
+    assert run("shadow", "small")[0] == 2
+    assert run("promote", "small", "--to", "shadow", "--as", "anton")[0] == 0
+    code, out, _ = run("shadow", "small", "--json")
+    assert (code, json.loads(out)["events"]) == (0, 0)
+
+
 def test_who_may_not_changes_nothing_and_is_told_of(run: Run, settings: Settings) -> None:
     assert run("promote", "small", "--as", "fiona")[0] == 2
     assert run("promote", "small", "--as", "anton", password="wrong")[0] == 2

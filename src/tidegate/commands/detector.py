@@ -20,6 +20,7 @@ from tidegate.errors import AccessError, NotFoundError, UsageError
 from tidegate.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from tidegate.hosts.diff import Diff
     from tidegate.hosts.history import Batches
     from tidegate.kernel.detector import Detector
     from tidegate.ports.log import Log
@@ -90,6 +91,10 @@ def diff(
             progress.update(task, completed=done, total=total)
 
         found = comparing.diff(first, second, _history(settings, source, mapping, streams, tell))
+    _print_diff(found, as_json=as_json)
+
+
+def _print_diff(found: Diff, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
@@ -234,6 +239,18 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
         print_json(released)
     else:
         typer.echo(f"{name} {released.version} is {status} from here on.")
+
+
+@app.command()
+def shadow(
+    name: Annotated[str, typer.Argument(help="The detector's name.")], data: Data = None, as_json: AsJson = False
+) -> None:
+    """Say what the shadow version decided otherwise than the live one. Exit code 1: some decisions."""
+    from tidegate.hosts.diff import shadow_diff
+    from tidegate.wiring import open_shadow_log
+
+    settings = read_settings(data=data)
+    _print_diff(shadow_diff(_log(settings), open_shadow_log(settings), name), as_json=as_json)
 
 
 @app.command("list")
