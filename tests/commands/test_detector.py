@@ -138,6 +138,13 @@ def test_what_is_wrong_is_not_released(run: Run, settings: Settings) -> None:
     assert (code, "rules.yaml:1" in err) == (2, True)
 
 
+def test_points_that_reach_no_outcome_are_found(run: Run, settings: Settings) -> None:
+    assert run("check", str(settings.detectors / "small"))[0] == 0
+    folder = write(settings.detectors / "small", RULES.replace("points: 50", "points: 19"))
+    code, out, _ = run("check", str(folder))
+    assert (code, "review from 40 points on, and its live rules add 38 at most" in out) == (1, True)
+
+
 def test_a_diff_names_the_decisions_that_change(run: Run, settings: Settings, tmp_path: Path) -> None:
     older = write(tmp_path / "older" / "small", RULES)
     code, out, _ = run("diff", str(older), str(settings.detectors / "small"), "--on", "log", "--json")

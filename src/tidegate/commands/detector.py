@@ -40,13 +40,18 @@ def check(
     folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compile a detector, run its examples, and say what is in it, or what is wrong and where."""
+    """Compile a detector, run its examples, and say what is in it, or what is wrong and where: a text, a rule that can
+    never fire, points that reach no outcome.
+    """
     from tidegate.hosts import examples
     from tidegate.wiring import read_detector, read_detector_texts
 
     detector, texts = read_detector(folder), read_detector_texts(folder)
     deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
     live = [rule for rule in detector.rules if rule.status == "live"]
+    # Of what lacks in a join, points and outcomes follow too.
+    most = sum(max(rule.points, 0) for rule in live)
+    unreachable = bool(live) and not detector.joins and most < detector.policy.review
     found: dict[str, Any] = {
         "name": detector.name,
         "version": detector.version,
@@ -54,6 +59,7 @@ def check(
         "features": {name: str(kind) for name, kind in detector.features.items()},
         "rules": {rule.name: rule.status for rule in detector.rules},
         "deviations": [str(deviation) for deviation in deviations],
+        "unreachable": unreachable,
     }
     if as_json:
         print_json(found)
@@ -64,8 +70,14 @@ def check(
         )
         for deviation in deviations:
             typer.echo(f"{examples.FILE}: {deviation}")
-        typer.echo("Its examples come out otherwise than they say." if deviations else "Nothing wrong.")
-    if deviations:
+        if unreachable:
+            typer.echo(
+                f"policy.yaml: review from {detector.policy.review} points on, and its live rules add {most} at most."
+            )
+        if deviations:
+            typer.echo("Its examples come out otherwise than they say.")
+        typer.echo("Something is wrong." if deviations or unreachable else "Nothing wrong.")
+    if deviations or unreachable:
         raise typer.Exit(FOUND_WRONG)
 
 
