@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
     )
     snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
+    shadow_memory_mb: int = Field(
+        default=2048, ge=256, description="Memory that the process of the shadow versions may take, in MiB."
+    )
     lake_commit_every_s: int = Field(
         default=5, ge=1, le=10, description="How often new records are committed to the lake."
     )

@@ -58,6 +58,17 @@ def open_log(settings: Settings) -> Log:
     return log
 
 
+def open_shadow_log(settings: Settings) -> Log:
+    """The log that shadow versions write: a file of its own, so that they can hold nobody up."""
+    from tidegate.hosts.shadow import SHADOW_TOPICS
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    log = EmbeddedLog(settings.data / "shadow.sqlite")
+    for topic in SHADOW_TOPICS:
+        log.create(topic, partitions=1, retention_ms=settings.retention_days * _DAY_MS)
+    return log
+
+
 def open_hotstore(settings: Settings) -> HotStore:
     """The hot store."""
     return EmbeddedHotStore(settings.data / "hotstore.sqlite")

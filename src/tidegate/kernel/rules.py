@@ -12,6 +12,7 @@ import numpy as np
 from tidegate.kernel.bind import Binder, near
 from tidegate.kernel.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
 from tidegate.kernel.features import Features
+from tidegate.kernel.reach import can_hold
 from tidegate.kernel.sql import check_in_duckdb, parse_expression
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Value
@@ -78,7 +79,8 @@ def spell_value(value: Value, type_: SqlType) -> str:
 def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
     """
     Raises:
-        DetectorError: a key is unknown or missing, a value or a condition is wrong, a name is there twice.
+        DetectorError: a key is unknown or missing, a value or a condition is wrong, no event can meet a condition, or a
+            name is there twice.
     """
     root = Yaml.parse(file, text).mapping(("rules",))
     names: dict[str, Expression] = {
@@ -102,6 +104,10 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
         expression, source = parse_expression(keys["when"].sql())
         when = Binder(source, names).condition(expression)
         check_in_duckdb(source)
+        if not can_hold(when, features.plan):
+            keys["when"].fail(
+                "a condition that no event can meet", "one that an event can meet: the rule would never fire"
+            )
         rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
     return tuple(rules.values())
 
