@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.kernel.matchplan import ANY, Reference
 from tidegate.kernel.patterns import Either, One, Pattern, Repeat, Then
-from tidegate.kernel.plan import ANY, Reference
 
 Mapped = list[tuple[int, "Row"]]
 """Rows of a match, each with the variable that it is."""
@@ -110,7 +110,7 @@ class Twin:
             return None
         seen: set[Any] = set()
 
-        def go(to_come: tuple[Pattern, ...], at: int, mapped: Mapped, unless: frozenset[int]) -> Mapped | None:
+        def go(to_come: tuple[Pattern, ...], at: int, mapped: Mapped, unless: frozenset[int]) -> Mapped | None:  # noqa: PLR0911
             if (to_come, at, unless) in seen:
                 return None
             seen.add((to_come, at, unless))

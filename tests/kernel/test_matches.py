@@ -1,8 +1,7 @@
-"""The match engine against its naive twin, over patterns and timelines that hypothesis draws, and some drawn by hand."""
+"""The match engine against its naive twin, over patterns and timelines that hypothesis draws, and others."""
 
 import itertools
 import operator
-import re
 
 import numpy as np
 import pytest
@@ -10,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernel.match_twin import Match, Row, Twin, referred
 
-from tidegate.errors import StateError
 from tidegate.kernel import conditions as op
 from tidegate.kernel import matches as matches_module
-from tidegate.kernel.matches import NEVER, Matches, Taken
+from tidegate.kernel.matches import Matches, Taken
+from tidegate.kernel.matchplan import ANY, Instruction, MatchPlan, Reference
 from tidegate.kernel.matchtables import registers_of
 from tidegate.kernel.patterns import automaton, parse_pattern
-from tidegate.kernel.plan import ANY, Instruction, MatchPlan, Reference
 from tidegate.kernel.sql import Source
 
 # A row has two values: the first says by its bits which variables it may be, the second is compared with earlier ones.
@@ -112,6 +110,11 @@ class Case:
             skip_variable=self.skip_variable,
             lateness_us=lateness,
         )
+
+        self.told = f"{text} {earlier} {span=} {lateness=} {skip=} {by_duration=}"
+
+    def __repr__(self):
+        return self.told
 
     def twin(self):
         return Twin(

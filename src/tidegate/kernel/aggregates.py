@@ -49,7 +49,7 @@ LABEL = "is_fraud"
 LABELLED_STREAM = "transactions"
 
 #: Widest decimal that fits a lane of 64 bits.
-_LANE_DIGITS = 18
+LANE_DIGITS = 18
 
 _TRUE = Literal(value=True, type=BOOLEAN)
 
@@ -159,9 +159,9 @@ class Aggregates:
     def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
         """The aggregate `name` of a row's value."""
         frame = self._over(node)
-        fits_lane = value.type.name != "DECIMAL" or value.type.precision <= _LANE_DIGITS
+        fits_lane = value.type.name != "DECIMAL" or value.type.precision <= LANE_DIGITS
         if not fits_lane and name != "count":
-            self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
+            self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {LANE_DIGITS} digits")
         match name:
             case "count":
                 if value.type == VARCHAR or not fits_lane:  # whether there is one is enough to know
@@ -180,23 +180,12 @@ class Aggregates:
                 variance = self._aggregate(_VARIANCES[name], frame, self._lane(node, value, where), DOUBLE)
                 return Call("sqrt", (variance,), DOUBLE) if name.startswith("stddev") else variance
             case _:
-                type_ = self._sum_type(node, name, value.type)
+                type_ = sum_type(self.source, node, name, value.type)
                 lane = self._lane(node, value, where)
                 total = self._aggregate("sum", frame, lane, type_)
                 if name == "sum":
                     return total
                 return functions.OPERATORS["Div"]((total, self._aggregate("count", frame, lane, BIGINT)))
-
-    def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
-        exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
-        if not exact:
-            wanted = (
-                "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
-                if type_ == DOUBLE
-                else "an integer; of a BOOLEAN or a DECIMAL, SUM(...) / COUNT(...)"
-            )
-            self.source.fail(node, f"{name.upper()} of {type_}", wanted)
-        return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
 
     def _aggregate(self, function: AggregateFunction, frame: _Frame, lane: int, type_: SqlType) -> Expression:
         index = _index(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
@@ -298,6 +287,23 @@ class Aggregates:
             self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
         # A frame that ends before the row never has it.
         return lower_us, upper_us, without == "CURRENT ROW" and upper_us == 0
+
+
+def sum_type(source: Source, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
+    """What SUM of a type gives; `name` is the aggregate that needs it, sum or avg.
+
+    Raises:
+        DetectorError: there is no exact sum of it.
+    """
+    exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
+    if not exact:
+        wanted = (
+            "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
+            if type_ == DOUBLE
+            else "an integer; of a BOOLEAN or a DECIMAL, SUM(...) / COUNT(...)"
+        )
+        source.fail(node, f"{name.upper()} of {type_}", wanted)
+    return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
 
 
 def _index(items: list[_Item], item: _Item) -> int:

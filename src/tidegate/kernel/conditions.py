@@ -30,6 +30,8 @@ STACK = 64
 _SIGN = 2**63 - 1
 _MIN_INT32, _MAX_INT32 = -(2**31), 2**31 - 1
 _EXACT_DOUBLE = 2**53
+#: Products whose doubles are below the first fit int64; from the second on they do not.
+_SURELY_FITS, _SURELY_TOO_MUCH = 9.2e18, 9.3e18
 
 
 class Work(NamedTuple):
@@ -101,7 +103,8 @@ def _integers(operation: Any, left: Any, right: Any) -> Any:
     if operation == MULTIPLY:
         result = left * right
         size = abs(np.float64(left) * np.float64(right))
-        return result, size < 9.2e18 or (size < 9.3e18 and left != 0 and right == _divide(result, left))
+        fits = size < _SURELY_TOO_MUCH and (size < _SURELY_FITS or right == _divide(result, left))
+        return result, fits
     if right == 0:
         return 0, False
     quotient = _divide(left, right)
@@ -139,14 +142,20 @@ def _doubles(operation: Any, left: Any, right: Any) -> Any:
 
 
 @compiled
-def _one(work: Any, top: Any, operation: Any, first: Any) -> None:
+def work_one(work: Any, top: Any, operation: Any, first: Any) -> None:
     """Replace the value on top."""
-    value = work.stack[top]
     if operation == IS_NULL:
         work.stack[top], work.known[top] = not work.known[top], True
     elif operation == NOT:
-        work.stack[top] = value == 0
-    elif operation == NEGATE:
+        work.stack[top] = work.stack[top] == 0
+    else:
+        _number(work, top, operation, first)
+
+
+@compiled
+def _number(work: Any, top: Any, operation: Any, first: Any) -> None:
+    value = work.stack[top]
+    if operation == NEGATE:
         work.stack[top] = -value
     elif operation == ABSOLUTE:
         work.stack[top] = abs(value)
@@ -158,14 +167,13 @@ def _one(work: Any, top: Any, operation: Any, first: Any) -> None:
         work.stack[top] = _from_double(work, _huge_to_double(value))
     elif operation == DECIMAL_TO_DOUBLE:
         work.stack[top] = _from_double(work, _decimal_to_double(value, first))
-    elif operation == NEGATE_DOUBLE:
-        work.stack[top] = _from_double(work, -_to_double(work, value))
-    elif operation == ABSOLUTE_DOUBLE:
-        work.stack[top] = _from_double(work, abs(_to_double(work, value)))
+    else:
+        double = _to_double(work, value)
+        work.stack[top] = _from_double(work, -double if operation == NEGATE_DOUBLE else abs(double))
 
 
 @compiled
-def _two(work: Any, top: Any, operation: Any) -> None:
+def work_two(work: Any, top: Any, operation: Any) -> None:
     """Put the result of the two values at `top` and after it in their place."""
     left, right = work.stack[top], work.stack[top + 1]
     left_known, right_known = work.known[top], work.known[top + 1]

@@ -1,4 +1,4 @@
-"""A detector compiled: its features, rules and policy, ready for the kernel."""
+"""A detector compiled: its features, sequences, rules and policy, ready for the kernel."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ FEATURES, RULES, POLICY = TEXTS = ("features.sql", "rules.yaml", "policy.yaml")
 
 #: Hex digits of a version: 48 bits tell a company's detectors apart and can be read out over the telephone.
 VERSION_DIGITS = 12
+
+#: The text of what happens in which order; a detector may do without.
+SEQUENCES = "sequences.sql"
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ import pyarrow as pa
 
 from tidegate.errors import StateError
 from tidegate.kernel import matchloop as loop
-from tidegate.kernel import table
+from tidegate.kernel import matchstore, table
 from tidegate.kernel.conditions import new_work
-from tidegate.kernel.matchloop import Found, Rows, Store, run_matches
+from tidegate.kernel.matchloop import Rows, run_matches
+from tidegate.kernel.matchplan import MatchPlan
+from tidegate.kernel.matchstore import Store
 from tidegate.kernel.matchtables import REGISTERS, tabulate
-from tidegate.kernel.plan import MatchPlan
+from tidegate.kernel.threads import Found
 
 #: Counts up when the arrays of a snapshot change their meaning.
 _STATE_VERSION = 1
@@ -92,7 +94,7 @@ class Matches:
     @property
     def newest(self) -> int:
         """The newest time so far, NEVER if there was none."""
-        return int(self._store.registers[loop.NEWEST])
+        return int(self._store.registers[matchstore.NEWEST])
 
     def apply(self, rows: Taken) -> Complete:
         """Take rows in. The same rows, cut into calls in whatever way, complete the same matches."""
@@ -108,60 +110,64 @@ class Matches:
             done, short = run_matches(self._store, self._tables, self._work, arrivals, done, self._found)
             if short == loop.MORE_MATCHES:
                 found.append(self._found.matches.copy())
-                self._found.count[0] = 0
+                self._found.filled[0] = 0
             elif short != loop.ENOUGH:
                 self._grow(short)
-        matches = np.concatenate([*found, self._found.matches[: int(self._found.count[0])]])
-        self._found.count[0] = 0
+        matches = np.concatenate([*found, self._found.matches[: int(self._found.filled[0])]])
+        self._found.filled[0] = 0
         return self._complete(matches)
 
     def _place(self, rows: Taken) -> None:
         """Put the rows into the ring."""
         count = len(rows.times)
-        first, end = (int(self._store.registers[register]) for register in (loop.FIRST, loop.END))
+        first, end = (int(self._store.registers[register]) for register in (matchstore.FIRST, matchstore.END))
         while end - first + count > len(self._store.rows):
             self._grow_rows()
         ring, places = self._store.rows, (end + np.arange(count)) & (len(self._store.rows) - 1)
-        ring[places, loop.TIME], ring[places, loop.ID], ring[places, loop.MASK] = rows.times, rows.ids, rows.mask
-        ring[places, loop.VALID] = rows.valid.view(np.int64)
+        ring[places, matchstore.TIME], ring[places, matchstore.ID], ring[places, matchstore.MASK] = (
+            rows.times,
+            rows.ids,
+            rows.mask,
+        )
+        ring[places, matchstore.VALID] = rows.valid.view(np.int64)
         for lane, values in enumerate(rows.lanes):
-            ring[places, loop.LANES + lane] = values
+            ring[places, matchstore.LANES + lane] = values
         for kept, texts in zip(self._texts, rows.texts, strict=True):
             kept[places] = texts
 
     def _complete(self, matches: npt.NDArray[np.int64]) -> Complete:
         references = self._plan.references
-        values = np.ascontiguousarray(matches[:, loop.MATCH_WORDS :].T)
-        known = matches[:, loop.KNOWN]
+        values = np.ascontiguousarray(matches[:, matchstore.MATCH_WORDS :].T)
+        known = matches[:, matchstore.KNOWN]
         valid = np.array([(known >> index) & 1 for index in range(len(references))], np.bool_).reshape(values.shape)
         ring = len(self._store.rows) - 1
         # No row that came with these was put over one that was kept before.
         texts = {
-            index: np.where(valid[index], self._texts[reference.lane][values[index] & ring], None)
+            index: _known(self._texts[reference.lane][values[index] & ring], valid[index])
             for index, reference in enumerate(references)
             if reference.text
         }
-        starts = matches[:, loop.MATCH_START] & ring
+        starts = matches[:, matchstore.MATCH_START] & ring
         ids = self._texts[0][starts] if self._plan.by_duration else np.empty(0, np.object_)
-        return Complete(matches[:, loop.BY], matches[:, loop.MATCH_TIME], values, valid, texts, ids)
+        return Complete(matches[:, matchstore.BY], matches[:, matchstore.MATCH_TIME], values, valid, texts, ids)
 
     def _empty(self) -> Store:
-        registers = np.zeros(loop.REGISTERS, np.int64)
-        registers[loop.NEWEST] = NEVER
-        registers[[loop.FREE_THREAD, loop.FREE_SLOT]] = loop.NIL
-        registers[loop.THREADS_END] = loop.SCRATCH + 1
-        thread_words = loop.THREAD_WORDS + int(self._tables.numbers[REGISTERS])
+        registers = np.zeros(matchstore.REGISTERS, np.int64)
+        registers[matchstore.NEWEST] = NEVER
+        registers[[matchstore.FREE_THREAD, matchstore.FREE_SLOT]] = matchstore.NIL
+        registers[matchstore.THREADS_END] = matchstore.SCRATCH + 1
+        thread_words = matchstore.THREAD_WORDS + int(self._tables.numbers[REGISTERS])
         return Store(
             registers=registers,
-            rows=np.zeros((_FIRST_ROWS, loop.LANES + self._plan.lane_count), np.int64),
-            slots=np.zeros((_FIRST_SLOTS, loop.SLOT_WORDS), np.int64),
+            rows=np.zeros((_FIRST_ROWS, matchstore.LANES + self._plan.lane_count), np.int64),
+            slots=np.zeros((_FIRST_SLOTS, matchstore.SLOT_WORDS), np.int64),
             slot_table=np.full(2 * _FIRST_SLOTS, table.EMPTY, np.int64),
             threads=np.zeros((_FIRST_THREADS, thread_words), np.int64),
             timers=np.zeros(_FIRST_ROWS if self._plan.by_duration else 1, np.int64),
         )
 
     def _room(self, matches: int) -> Found:
-        words = loop.MATCH_WORDS + len(self._plan.references)
+        words = matchstore.MATCH_WORDS + len(self._plan.references)
         return Found(np.zeros((matches, words), np.int64), np.zeros(1, np.int64))
 
     def _grow(self, short: int) -> None:
@@ -178,7 +184,7 @@ class Matches:
         """A row keeps its number: only where it lies in the ring changes."""
         store = self._store
         count = len(store.rows)
-        numbers = np.arange(int(store.registers[loop.FIRST]), int(store.registers[loop.END]))
+        numbers = np.arange(int(store.registers[matchstore.FIRST]), int(store.registers[matchstore.END]))
         before, after = numbers & (count - 1), numbers & (2 * count - 1)
         # Untouched zeros take no memory, so that doubling costs only what is used.
         rows = np.zeros((2 * count, store.rows.shape[1]), np.int64)
@@ -223,7 +229,7 @@ class Matches:
             offsets, content, null = (arrays[f"text{index}{part}"] for part in ("_offsets", "", "_null"))
             buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content.tobytes())]
             texts = pa.Array.from_buffers(pa.large_string(), len(null), buffers).to_numpy(zero_copy_only=False)
-            self._texts[index] = np.where(null, None, texts)
+            self._texts[index] = _known(texts, ~null)
 
     def sizes(self) -> dict[str, int]:
         """Bytes by part of the state."""
@@ -232,3 +238,9 @@ class Matches:
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""
         return np.frombuffer(hashlib.sha256(f"{_STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+
+
+def _known(texts: npt.NDArray[np.object_], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_]:
+    """The texts, None where they are not valid."""
+    nothing = np.full(len(texts), None, np.object_)
+    return np.where(valid, texts, nothing)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from tidegate.kernel.plan import MatchPlan, Reference
+from tidegate.kernel.matchplan import MatchPlan, Reference
 
 # Numbers.
 SPAN, LATENESS, BY_DURATION, SKIP, SKIP_REGISTER, STATES, MOST_BRANCHES, REGISTERS, NUMBERS = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -96,7 +97,7 @@ def tabulate(plan: MatchPlan) -> Tables:
         numbers=numbers,
         states=_table([(*edges, end) for *edges, end in zip(ends, ends[1:], plan.accepting, strict=False)], 3),
         branches=_table([(branch.variable, branch.unless, branch.state) for branch in branches], 3),
-        conditions=_table(list(zip(code_ends, code_ends[1:], strict=False)), 2),
+        conditions=_table(list(pairwise(code_ends)), 2),
         code=_table([(part.operation, part.first, part.second) for part in code], 3),
         groups=_table(groups, 5),
         answers=_table(answers, 4),
@@ -105,5 +106,3 @@ def tabulate(plan: MatchPlan) -> Tables:
 
 def _table(rows: list[tuple[int, ...]], columns: int) -> np.ndarray:
     return np.array(rows, np.int64).reshape(-1, columns)
-
-

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from tidegate.kernel.plan import Branch
+from tidegate.kernel.matchplan import Branch
 from tidegate.kernel.sql import Source
 
 #: Variables of one pattern: the conditions that hold for a row are bits of one word.
@@ -121,9 +121,10 @@ def _one_after_the_other(pattern: Then) -> list[_Way]:
 
 def _repeated(pattern: Repeat) -> list[_Way]:
     inner = _ways(pattern.part)
-    ends = pattern.least <= 0 or any(variable == _END for variable, _, _ in inner)
     unless = 0 if pattern.keeps < 0 else 1 << pattern.keeps
-    end: list[_Way] = [(_END, _NOTHING, unless)] if ends else []
+    # Once all that must be is there it may end, else if the part may be nothing.
+    ends = [0] if pattern.least == 0 else [others for variable, _, others in inner if variable == _END]
+    end: list[_Way] = [(_END, _NOTHING, unless | others) for others in ends]
     left = None if pattern.most is None else pattern.most - 1
     again = replace(pattern, least=max(0, pattern.least - 1), most=left)
     more = [
@@ -240,7 +241,7 @@ class _Parser:
         greedy = not self._take("?")
         if self._peek() in ("*", "+", "?", "{"):
             self._fail("one quantifier, or parentheses around what is repeated again")
-        keeps = part.variable if isinstance(part, One) and greedy and most != 1 and least != most else -1
+        keeps = part.variable if isinstance(part, One) and greedy and most not in (1, least) else -1
         return Repeat(part, least, most, greedy, keeps)
 
     def _bounds(self) -> tuple[int, int | None]:
@@ -257,7 +258,7 @@ class _Parser:
             if most is None or (least <= most and most):
                 return least, most
         self._at = opening
-        self._fail("{n}, {n,}, {,m} or {n,m} with n <= m, m at least 1")
+        return self._fail("{n}, {n,}, {,m} or {n,m} with n <= m, m at least 1")
 
     def _one(self, depth: int) -> Pattern:
         if self._peek() == "(" and depth < _MAX_DEPTH:
