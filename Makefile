@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test format lint types bench docs screenshot clean browser
+.PHONY: help demo test format lint types fuzz bench docs screenshot clean browser
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -29,6 +29,9 @@ lint: .venv/ready ## check style and the walls between the rooms
 
 types: .venv/ready ## check types, strictly
 	$(RUN) pyright
+
+fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
+	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
 
 bench: .venv/ready ## measure, beside a peer in the same run; writes docs/benchmarks.md
 	$(RUN) python -m benchmarks.run

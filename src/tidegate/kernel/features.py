@@ -23,7 +23,7 @@ from tidegate.kernel.expressions import (
     walk,
 )
 from tidegate.kernel.plan import WindowPlan
-from tidegate.kernel.sql import Source, parse, spell
+from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
 from tidegate.streams.schema import STREAMS, Schema, load_schema
 
 #: Names that a decision's own columns have.
@@ -84,6 +84,7 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     expressions = _items(source, select.expressions, aggregates)
     if not expressions:
         source.fail(select, "no feature", "SELECT expression AS name, ...")
+    check_in_duckdb(source)
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     return Features(schema, expressions, tuple(aggregates.lanes), tuple(aggregates.types), plan)
 

@@ -12,7 +12,7 @@ import numpy as np
 from tidegate.kernel.bind import Binder, near
 from tidegate.kernel.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
 from tidegate.kernel.features import Features
-from tidegate.kernel.sql import parse_expression
+from tidegate.kernel.sql import check_in_duckdb, parse_expression
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Value
 
@@ -101,6 +101,7 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
             keys["points"].fail(f"{points} points", f"at most {MAX_POINTS}")
         expression, source = parse_expression(keys["when"].sql())
         when = Binder(source, names, tables=(features.stream.name,)).condition(expression)
+        check_in_duckdb(source)
         rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
     return tuple(rules.values())
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, NoReturn
 
+import duckdb
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError, TokenError
@@ -141,6 +144,29 @@ def parse(source: Source) -> exp.Expr:
         at = _offset(found[1]) if found else 0
         source.fail(at, f"{len(found)} statements" if found else "nothing", "one statement")
     return found[0]
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """A DuckDB that is only asked to parse."""
+    return duckdb.connect(":memory:", config={"threads": 1, "errors_as_json": True})
+
+
+def check_in_duckdb(source: Source) -> None:
+    """Let DuckDB parse a text that was taken: sqlglot is milder than any database (`a,, b`).
+
+    Raises:
+        DetectorError: DuckDB does not parse it.
+    """
+    text = source.prefix + source.text
+    for at, letter in enumerate(text):
+        if letter == "\0" or "\ud800" <= letter <= "\udfff":
+            source.fail(at, f"the character U+{ord(letter):04X}", "text that a database can take")
+    try:
+        _duckdb().extract_statements(text)
+    except duckdb.ParserException as error:
+        fault = json.loads(str(error).partition(": ")[2])
+        source.fail(int(fault.get("position", 0)), fault["exception_message"], "SQL that DuckDB parses")
 
 
 def parse_expression(source: Source) -> tuple[exp.Expr, Source]:
