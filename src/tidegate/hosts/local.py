@@ -119,7 +119,7 @@ class LocalHost:
             decisions = kernel.decide(arrived.by_stream)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
-            at = arrived.by_stream[kernel.detector.stream.name].at[decisions.index].tolist()
+            at = decisions.at.tolist()
             entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
         return entries + [self._rejected(record) for record in arrived.refused]
 

@@ -234,8 +234,7 @@ class _Pass:
             due: dict[str, _Claim] = {}
             yield from self._due(frozenset(ids), at, due)
             some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
-            where = arrived.by_stream[self._detector.stream.name].at[some.index].tolist()
-            for made, index in zip(some.records(), where, strict=True):
+            for made, index in zip(some.records(), some.at.tolist(), strict=True):
                 yield self._compare(due[made.event_id], made, inputs[index])
             done += len(batch)
             progress(done)

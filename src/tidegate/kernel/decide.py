@@ -20,17 +20,22 @@ from tidegate.kernel.freshness import lacks
 from tidegate.kernel.hashing import combine, hash_column
 from tidegate.kernel.lanes import decode, encode
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.tracking import Due, Tracker
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals, Windows
 from tidegate.streams.decision import Decision, decision_hash
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """One row a decision, in order of arrival; a duplicate event has none."""
+    """One row a decision, in order of arrival; a duplicate event has none. A match by duration has one of its own,
+    before that of the event with which its time had passed.
+    """
 
     detector: Detector
     index: npt.NDArray[np.int64]
-    """Row of the batch of events that each decision is about."""
+    """Row of the batch of events that each decision is about, -1: of none, a match by duration is complete."""
+    at: npt.NDArray[np.int64]
+    """The place among all arrivals of the one that gave rise to it: the event, or that with which the time passed."""
     events: pa.RecordBatch
     features: pa.RecordBatch
     rules: pa.RecordBatch
@@ -68,6 +73,7 @@ class Decisions:
         return Decisions(
             detector=self.detector,
             index=self.index[rows],
+            at=self.at[rows],
             events=self.events.take(which),
             features=self.features.take(which),
             rules=self.rules.take(which) if self.rules.num_columns else _batch([], [], len(rows)),
@@ -148,6 +154,7 @@ class Kernel:
         self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
+        self._trackers = [Tracker(sequence, detector.stream.name) for sequence in detector.sequences]
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
@@ -160,7 +167,7 @@ class Kernel:
         if self.detector.joined:
             own = self._joins.widen(arrived, own)
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
-        events = own.events
+        events, places = own.events, own.at
         # Where each event stands among all that the windows take.
         at = np.arange(events.num_rows)
         if labels is not None:
@@ -169,8 +176,47 @@ class Kernel:
         kept = np.nonzero(~answers.duplicate[at])[0]
         if len(kept) < events.num_rows:
             rows_kept: Any = pa.array(kept)
-            events, at = events.take(rows_kept), at[kept]
-        return self._decisions(events, kept, answers, at)
+            events, at, places = events.take(rows_kept), at[kept], places[kept]
+        matches, due = self._matches(arrived, Arrived(places, events))
+        answered = [*self._answered(answers, at), *matches]
+        decisions = self._decisions(events, kept, places, answers.late[at], answered)
+        return self._with_due(decisions, due) if any(len(matches.at) for matches in due) else decisions
+
+    def _matches(self, arrived: Mapping[str, Arrived], own: Arrived) -> tuple[list[pa.Array[Any]], list[Due]]:
+        """What the sequences tell of each event, and what has become complete by duration, by sequence."""
+        if not self._trackers:
+            return [], []
+        arrived = {**arrived, self.detector.stream.name: own}
+        told = [tracker.apply(arrived) for tracker in self._trackers]
+        return [column for columns, _ in told for column in columns], [due for _, due in told]
+
+    def _with_due(self, decisions: Decisions, due: list[Due]) -> Decisions:
+        """Decide the matches that became complete by duration: of such a one only its own measures are known."""
+        parts = [decisions]
+        types = [*self.detector.compiled.aggregate_types, *self.detector.compiled.match_types]
+        first = len(self.detector.compiled.aggregate_types)
+        for matches in due:
+            count = len(matches.at)
+            answers: list[pa.Array[Any]] = [_nulls(count, type_.arrow) for type_ in types]
+            own = [pa.array([True] * count, pa.bool_()), *matches.measures]
+            answers[first : first + len(own)] = own
+            first += len(own)
+            schema = decisions.events.schema
+            known = {"event_id": matches.ids, "event_time": pa.array(matches.times, pa.timestamp("us"))}
+            columns = {field.name: _nulls(count, field.type) for field in schema} | known
+            events = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+            index, late = np.full(count, -1), np.zeros(count, np.bool_)
+            parts.append(self._decisions(events, index, matches.at, late, answers))
+        # What has become due comes before the event with which it has.
+        is_event = np.concatenate([part.index >= 0 for part in parts])
+        return _joined(parts).take(np.lexsort((is_event, np.concatenate([part.at for part in parts]))))
+
+    def _answered(self, answers: Answers, at: npt.NDArray[np.int64]) -> list[pa.Array[Any]]:
+        """What the windows answered of each event."""
+        return [
+            decode(answers.values[index, at], answers.valid[index, at], type_)
+            for index, type_ in enumerate(self.detector.compiled.aggregate_types)
+        ]
 
     def _arrivals(self, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]) -> Arrivals:
         events = own.events
@@ -208,21 +254,22 @@ class Kernel:
         )
 
     def _decisions(
-        self, events: pa.RecordBatch, kept: npt.NDArray[np.int64], answers: Answers, at: npt.NDArray[np.int64]
+        self,
+        events: pa.RecordBatch,
+        index: npt.NDArray[np.int64],
+        at: npt.NDArray[np.int64],
+        late: npt.NDArray[np.bool_],
+        answers: list[pa.Array[Any]],
     ) -> Decisions:
         compiled = self.detector.compiled
-        columns = [
-            decode(answers.values[index, at], answers.valid[index, at], type_)
-            for index, type_ in enumerate(compiled.aggregate_types)
-        ]
-        values = self._program.run(events, columns)
+        values = self._program.run(events, answers)
         features, conditions = values[: len(compiled.expressions)], values[len(compiled.expressions) :]
         # A condition that is NULL does not hold.
         rules = [rule.fill_null(fill_value=False) if rule.null_count else rule for rule in conditions]
-        points = np.zeros(len(kept), np.int64)
+        points = np.zeros(len(index), np.int64)
         for rule, worth in zip(rules, self._points, strict=True):
             points += worth * rule.to_numpy(zero_copy_only=False)
-        least = np.zeros(len(kept), np.int8)
+        least = np.zeros(len(index), np.int8)
         for lack in lacks(self.detector.joins, events):
             if lack.effect:
                 points += lack.effect.points * lack.rows
@@ -230,18 +277,22 @@ class Kernel:
         score = self.detector.policy.scores(points)
         return Decisions(
             detector=self.detector,
-            index=kept,
+            index=index,
+            at=at,
             events=events,
             features=pa.RecordBatch.from_arrays(features, list(compiled.expressions)),
-            rules=_batch(rules, [rule.name for rule in self._rules], len(kept)),
-            late=answers.late[at],
+            rules=_batch(rules, [rule.name for rule in self._rules], len(index)),
+            late=late,
             score=score,
             outcome=self.detector.policy.outcomes(score, least),
         )
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot() | self._joins.snapshot()
+        arrays = self._windows.snapshot() | self._joins.snapshot()
+        for tracker in self._trackers:
+            arrays |= tracker.snapshot()
+        return arrays
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -251,6 +302,8 @@ class Kernel:
         """
         self._windows.restore(arrays)
         self._joins.restore(arrays)
+        for tracker in self._trackers:
+            tracker.restore(arrays)
 
 
 def _batch(columns: list[pa.Array[Any]], names: list[str], rows: int) -> pa.RecordBatch:
@@ -259,3 +312,27 @@ def _batch(columns: list[pa.Array[Any]], names: list[str], rows: int) -> pa.Reco
         return pa.RecordBatch.from_arrays(columns, names)
     nothing: Any = pa.array([{}] * rows, pa.struct([]))
     return pa.RecordBatch.from_struct_array(nothing)
+
+
+def _nulls(rows: int, type_: pa.DataType) -> pa.Array[Any]:
+    nothing: Any = type_
+    return pa.nulls(rows, nothing)
+
+
+def _joined(parts: list[Decisions]) -> Decisions:
+    """The decisions one part after the other."""
+    tables = {
+        name: pa.Table.from_batches([getattr(part, name) for part in parts]).combine_chunks().to_batches()
+        for name in ("events", "features", "rules")
+    }
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("index", "at", "late", "score")
+    }
+    return Decisions(
+        detector=parts[0].detector,
+        events=tables["events"][0],
+        features=tables["features"][0],
+        rules=tables["rules"][0] if parts[0].rules.num_columns else _batch([], [], len(arrays["index"])),
+        outcome=pa.concat_arrays([part.outcome for part in parts]),
+        **arrays,
+    )

@@ -56,6 +56,10 @@ class Features:
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
     joins: JoinPlan
+    match_types: tuple[SqlType, ...] = ()
+    """What each answer of the sequences is: they follow those of the windows."""
+    private: frozenset[str] = frozenset()
+    """Names of matches' measures that show a personal field."""
 
     @property
     def personal(self) -> frozenset[str]:
@@ -64,7 +68,7 @@ class Features:
         for join in self.joins.joins:
             fields |= {join.column(name) for name in load_schema(self.joins.tables[join.table].stream).personal}
         texts = {name: expression for name, expression in self.expressions.items() if expression.type == VARCHAR}
-        return frozenset(name for name, expression in texts.items() if columns_of(expression) & fields)
+        return self.private | {name for name, expression in texts.items() if columns_of(expression) & fields}
 
 
 def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) -> Features:

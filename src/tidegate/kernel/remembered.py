@@ -55,6 +55,14 @@ class Remembered:
     lanes: list[Expression] = field(default_factory=list[Expression])
     texts: list[Expression] = field(default_factory=list[Expression])
 
+    @property
+    def names(self) -> dict[str, Expression]:
+        """What a column may stand for, with a variable before it and without."""
+        of_variables = {
+            f"{variable.lower()}.{name}": column for variable in self.variables for name, column in self.columns.items()
+        }
+        return dict(self.columns) | of_variables
+
     def lane(self, expression: Expression) -> int:
         if expression not in self.lanes:
             self.lanes.append(expression)
@@ -76,7 +84,7 @@ class MatchBinder(Binder):
     """Binds one condition or measure. `variable` is the one that is defined, None in MEASURES."""
 
     def __init__(self, source: Source, remembered: Remembered, variable: int | None) -> None:
-        super().__init__(source, remembered.columns, tables=remembered.variables)
+        super().__init__(source, remembered.names)
         self._remembered, self._variable = remembered, variable
 
     def bind(self, node: exp.Expr) -> Expression:
@@ -139,7 +147,7 @@ class MatchBinder(Binder):
         table = tables.pop() if tables else ""
         if table and table not in self._remembered.variables:
             self.source.fail(node, f"the variable {table!r}", near(table, self._remembered.variables))
-        value = Binder(self.source, self._remembered.columns, tables=self._remembered.variables).bind(node)
+        value = Binder(self.source, self.names).bind(node)
         variable = self._remembered.variables[table] if table else ANY
         return variable, convert(value, BIGINT) if value.type == NULL else value
 

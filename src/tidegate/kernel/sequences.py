@@ -31,7 +31,7 @@ from tidegate.kernel.expressions import (
     substitute,
     walk,
 )
-from tidegate.kernel.features import RESERVED
+from tidegate.kernel.features import RESERVED, Features
 from tidegate.kernel.matchplan import Instruction, MatchPlan, Reference
 from tidegate.kernel.matchtables import registers_of
 from tidegate.kernel.matchtext import Named, Statement, statements
@@ -95,6 +95,21 @@ def compile_sequences(file: str, text: str, *, taken: Collection[str], lateness_
             names.add(name.lower())
         sequences.append(sequence)
     return tuple(sequences)
+
+
+def with_matches(features: Features, sequences: Iterable[Sequence]) -> Features:
+    """The features and, beside them, for each sequence whether the event completes a match, and the match's measures:
+    answers that follow those of the windows.
+    """
+    expressions, types, private = dict(features.expressions), list(features.match_types), set(features.private)
+    for sequence in sequences:
+        named = {sequence.name: BOOLEAN} | {name: measure.type for name, measure in sequence.measures.items()}
+        for name, type_ in named.items():
+            expressions[name] = AggregateRef(len(features.aggregate_types) + len(types), type_)
+            types.append(type_)
+            if type_ == VARCHAR and sequence.shows_person:
+                private.add(name)
+    return replace(features, expressions=expressions, match_types=tuple(types), private=frozenset(private))
 
 
 class _Compiler:
@@ -291,7 +306,8 @@ def _select(source: Source) -> _Select:
     if not isinstance(select, exp.Select) or others:
         source.fail(0, spell(select), "a stream, or SELECT expression AS name, ... FROM stream [WHERE condition]")
     stream = _stream(source, select)
-    binder = Binder(source, _columns(stream), tables=(stream.name,))
+    of_stream = _columns(stream)
+    binder = Binder(source, of_stream | {f"{stream.name}.{name}": column for name, column in of_stream.items()})
     where: exp.Expr | None = select.args.get("where")
     condition = _TRUE if where is None else binder.condition(where.this)
     columns: dict[str, Expression] = {}
