@@ -45,6 +45,7 @@ from tidegate.streams.schema import STREAMS, Schema, load_schema
 MAX_SPAN_US = 31 * DAY_US
 
 _EVENT_ID = Column("event_id", VARCHAR)
+_EVENT_TIME = Column("event_time", TIMESTAMP)
 _TRUE = Literal(value=True, type=BOOLEAN)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -177,6 +178,10 @@ class _Compiler:
         """The SELECTs that rows come from, and the columns that all of them have."""
         selects = [_select(source) for source in self._statement.inputs]
         first = selects[0]
+        for select, source in zip(selects, self._statement.inputs, strict=True):
+            at = list(first.columns).index("event_time") if "event_time" in first.columns else -1
+            if at < 0 or list(select.columns.values())[at : at + 1] != [_EVENT_TIME]:
+                source.fail(0, "rows without their event_time", "event_time among the columns, as it is")
         if len(selects) == 1:
             self._columns = first.columns
             return selects
@@ -315,11 +320,12 @@ def _select(source: Source) -> _Select:
         if isinstance(item, exp.Star) and not any(item.args.values()):
             columns |= _columns(stream)
             continue
-        if not isinstance(item, exp.Alias | exp.Column):
-            source.fail(item, spell(item), "expression AS name")
-        columns[item.alias_or_name.lower()] = binder.bind(item.this if isinstance(item, exp.Alias) else item)
-    if columns.get("event_time") != Column("event_time", TIMESTAMP):
-        source.fail(select, "rows without their event_time", "event_time among the columns, as it is")
+        # After UNION ALL a column has the name of the one in its place before.
+        is_named = isinstance(item, exp.Alias | exp.Column)
+        name = item.alias_or_name.lower() if is_named else f"column {len(columns) + 1}"
+        if name in columns:
+            source.fail(item, f"a second {name!r}", "each name once")
+        columns[name] = binder.bind(item.this if isinstance(item, exp.Alias) else item)
     return _Select(stream, condition, columns)
 
 
