@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -56,10 +57,14 @@ class Features:
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
     joins: JoinPlan
-    match_types: tuple[SqlType, ...] = ()
-    """What each answer of the sequences is: they follow those of the windows."""
     private: frozenset[str] = frozenset()
     """Names of matches' measures that show a personal field."""
+
+    @cached_property
+    def rows(self) -> dict[SqlType, list[int]]:
+        """The places of the features of each type, in the order of the SELECT."""
+        types = [expression.type for expression in self.expressions.values()]
+        return {type_: [row for row, other in enumerate(types) if other == type_] for type_ in set(types)}
 
     @property
     def personal(self) -> frozenset[str]:

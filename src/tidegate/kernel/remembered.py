@@ -23,6 +23,7 @@ from tidegate.kernel.expressions import (
     VARCHAR,
     AggregateRef,
     Call,
+    Column,
     Expression,
     Literal,
     SqlType,
@@ -73,11 +74,16 @@ class Remembered:
             self.texts.append(expression)
         return self.texts.index(expression)
 
-    def reference(self, reference: Reference, type_: SqlType) -> Expression:
+    def reference(self, reference: Reference, type_: SqlType) -> AggregateRef:
         if reference not in self.references:
             self.references.append(reference)
             self.types.append(type_)
         return AggregateRef(self.references.index(reference), type_)
+
+
+def text_column(reference: int) -> str:
+    """The name of the column that a reference's texts are in, where measures are worked out."""
+    return f"reference {reference}"
 
 
 class MatchBinder(Binder):
@@ -131,7 +137,7 @@ class MatchBinder(Binder):
         remembered = self._remembered
         if value.type == VARCHAR and self._variable is None:
             reference = Reference(function, variable, remembered.text(value), offset, text=True)
-            return remembered.reference(reference, VARCHAR)
+            return Column(text_column(remembered.reference(reference, VARCHAR).index), VARCHAR)
         return remembered.reference(Reference(function, variable, self._lane(node, value), offset), value.type)
 
     def _lane(self, node: exp.Expr, value: Expression) -> int:

@@ -12,9 +12,10 @@ from sqlglot import exp
 from tidegate.errors import NotFoundError
 from tidegate.kernel import conditions as op
 from tidegate.kernel.bind import Binder, interval_us, near
-from tidegate.kernel.coercions import MismatchError, unify
+from tidegate.kernel.coercions import MismatchError, convert, unify
 from tidegate.kernel.conditioncode import Assembler
 from tidegate.kernel.expressions import (
+    BIGINT,
     BOOLEAN,
     DOUBLE,
     INTEGER_DIGITS,
@@ -72,9 +73,14 @@ class Sequence:
     types: tuple[SqlType, ...]
     """What each of the plan's references gives."""
     measures: dict[str, Expression]
-    """By name, over the references (AggregateRef)."""
+    """By name, over the references: AggregateRef, those of texts columns."""
     shows_person: bool
     """Whether a text that it gives may be made of a personal field."""
+
+    @property
+    def columns(self) -> dict[str, SqlType]:
+        """What is told of an event: whether it completes a match, and the measures."""
+        return {self.name: BOOLEAN} | {name: measure.type for name, measure in self.measures.items()}
 
 
 def compile_sequences(file: str, text: str, *, taken: Collection[str], lateness_us: int) -> tuple[Sequence, ...]:
@@ -99,18 +105,13 @@ def compile_sequences(file: str, text: str, *, taken: Collection[str], lateness_
 
 
 def with_matches(features: Features, sequences: Iterable[Sequence]) -> Features:
-    """The features and, beside them, for each sequence whether the event completes a match, and the match's measures:
-    answers that follow those of the windows.
-    """
-    expressions, types, private = dict(features.expressions), list(features.match_types), set(features.private)
+    """The features and, beside them, for each sequence whether the event completes a match, and its measures."""
+    expressions, private = dict(features.expressions), set(features.private)
     for sequence in sequences:
-        named = {sequence.name: BOOLEAN} | {name: measure.type for name, measure in sequence.measures.items()}
-        for name, type_ in named.items():
-            expressions[name] = AggregateRef(len(features.aggregate_types) + len(types), type_)
-            types.append(type_)
-            if type_ == VARCHAR and sequence.shows_person:
-                private.add(name)
-    return replace(features, expressions=expressions, match_types=tuple(types), private=frozenset(private))
+        expressions |= {name: Column(name, type_) for name, type_ in sequence.columns.items()}
+        if sequence.shows_person:
+            private |= {name for name, measure in sequence.measures.items() if measure.type == VARCHAR}
+    return replace(features, expressions=expressions, private=frozenset(private))
 
 
 class _Compiler:
@@ -231,7 +232,7 @@ class _Compiler:
         if measure.type not in (BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP, *INTEGER_DIGITS):
             wanted = "a number, BOOLEAN, VARCHAR or TIMESTAMP (write CAST(... AS DOUBLE) for a DECIMAL)"
             source.fail(node, f"a measure of type {measure.type}", wanted)
-        return measure
+        return convert(measure, BIGINT) if measure.type in INTEGER_DIGITS else measure
 
     def _check(self, states: Automaton | None, variables: dict[str, int]) -> Automaton:
         pattern = self._statement.pattern
