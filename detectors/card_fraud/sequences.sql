@@ -7,13 +7,13 @@ SELECT * FROM transactions MATCH_RECOGNIZE (
     ORDER BY event_time
     MEASURES
         LAST(TINY.amount_minor) / 100.0 AS tiny_amount,
-        DATE_SUB('second', LAST(TINY.event_time), LARGE.event_time) AS seconds
+        DATE_SUB('second', LAST(TINY.event_time), MUCH.event_time) AS seconds
     ONE ROW PER MATCH
     AFTER MATCH SKIP PAST LAST ROW
-    PATTERN (TINY OTHER*? LARGE) WITHIN INTERVAL '1' MINUTE
+    PATTERN (TINY OTHER*? MUCH) WITHIN INTERVAL '1' MINUTE
     DEFINE
         TINY AS pan IS NOT NULL AND transaction_type = 'purchase' AND amount_minor < 100,
-        LARGE AS transaction_type = 'purchase' AND amount_minor > 50000
+        MUCH AS transaction_type = 'purchase' AND amount_minor > 50000
 ) AS card_tested;
 
 -- ... or four times less than 1.00, and within three minutes of the first more than 900.
@@ -25,10 +25,10 @@ SELECT * FROM transactions MATCH_RECOGNIZE (
         SUM(TINY.amount_minor) / 100.0 AS tiny_amount
     ONE ROW PER MATCH
     AFTER MATCH SKIP PAST LAST ROW
-    PATTERN (TINY{4,} LARGE) WITHIN INTERVAL '3' MINUTE
+    PATTERN (TINY{4,} MUCH) WITHIN INTERVAL '3' MINUTE
     DEFINE
         TINY AS pan IS NOT NULL AND transaction_type = 'purchase' AND amount_minor < 100,
-        LARGE AS transaction_type = 'purchase' AND amount_minor > 90000
+        MUCH AS transaction_type = 'purchase' AND amount_minor > 90000
 ) AS card_tested_in_series;
 
 -- Three refusals or more, then it goes through, within two minutes.
