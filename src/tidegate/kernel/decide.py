@@ -55,6 +55,7 @@ class Kernel:
         for place, key in zip(self._parts, parts, strict=True):
             place[: 1 + len(key)] = [len(key), *map(self._program.text_number, key)]
         self._id = np.array([self._program.text_number(_EVENT_ID)])
+        self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
         self._trackers = [Tracker(sequence) for sequence in detector.sequences]
         self._windows = Windows(features.plan)
@@ -69,6 +70,8 @@ class Kernel:
         own = arrived.get(self.detector.stream.name, self._nothing)
         if self.detector.joined:
             own = self._joins.widen(arrived, own)
+        if self.detector.compiled.derived:
+            own = Arrived(own.at, self._with_derived(own.events))
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
         due: list[Arrived] = []
         if self._trackers:
@@ -124,6 +127,14 @@ class Kernel:
             score=score,
             outcome=self.detector.policy.outcomes(score, least),
         )
+
+    def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        """The events and what windows gather them by that no stream has."""
+        evaluation = Evaluation(self._derived, events)
+        evaluation.run(0)
+        names = self.detector.compiled.derived
+        columns = [evaluation.array(0, place) for place in range(len(names))]
+        return pa.RecordBatch.from_arrays([*events.columns, *columns], [*events.schema.names, *names])
 
     def _arrivals(
         self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]

@@ -50,13 +50,14 @@ class Detector:
 
     @cached_property
     def columns(self) -> dict[str, SqlType]:
-        """What an event has, that which is joined to it and what sequences tell included."""
+        """What an event has, that which is joined to it, sequences tell of it and windows gather by included."""
         columns = dict(self.stream.protected_columns)
         for join in self.joined:
             schema = load_schema(self.compiled.joins.tables[join.table].stream)
             columns |= {join.column(name): schema.protected_columns[name] for name in join.columns}
-        matches = {name: type_ for sequence in self.sequences for name, type_ in sequence.columns.items()}
-        return {name: from_arrow(arrow) for name, arrow in columns.items()} | matches
+        told = {name: type_ for sequence in self.sequences for name, type_ in sequence.columns.items()}
+        derived = {name: expression.type for name, expression in self.compiled.derived.items()}
+        return {name: from_arrow(arrow) for name, arrow in columns.items()} | told | derived
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
