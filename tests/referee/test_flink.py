@@ -37,25 +37,26 @@ COLUMNS = {
 }
 
 #: A row is what its merchant says: one of a to e.
-DEFINE = """
-    A AS A.merchant_id = 'a',
-    B AS B.merchant_id IN ('b', 'd'),
-    C AS C.merchant_id IN ('c', 'd')"""
+DEFINE = {
+    "A": "A AS A.merchant_id = 'a'",
+    "B": "B AS B.merchant_id IN ('b', 'd')",
+    "C": "C AS C.merchant_id IN ('c', 'd')",
+}
 
-#: Name, pattern, what is defined, how it skips, and two measures.
+#: Name, pattern, what is defined (None: by DEFINE), how it skips, and two measures.
 CASES = {
-    "one_after_the_other": ("A B C", DEFINE, "TO NEXT ROW", "A.amount_minor", "C.amount_minor"),
-    "greedy": ("A B* C", DEFINE, "TO NEXT ROW", "COUNT(B.amount_minor)", "SUM(B.amount_minor)"),
-    "reluctant": ("A B*? C", DEFINE, "TO NEXT ROW", "COUNT(B.amount_minor)", "MAX(B.amount_minor)"),
-    "optional": ("A B? C", DEFINE, "TO NEXT ROW", "COUNT(B.amount_minor)", "MIN(amount_minor)"),
-    "at_least_one": ("A+ B+ C", DEFINE, "TO NEXT ROW", "COUNT(A.amount_minor)", "LAST(A.amount_minor)"),
-    "counted": ("A{2} B", DEFINE, "TO NEXT ROW", "FIRST(A.amount_minor, 1)", "LAST(A.amount_minor, 1)"),
-    "from_to": ("A{1,2} B{1,2} C", DEFINE, "TO NEXT ROW", "COUNT(A.amount_minor)", "COUNT(B.amount_minor)"),
-    "at_least_two": ("A{2,} C", DEFINE, "TO NEXT ROW", "COUNT(A.amount_minor)", "FIRST(A.amount_minor)"),
-    "anything": ("A OTHER*? C", DEFINE, "TO NEXT ROW", "COUNT(OTHER.amount_minor)", "amount_minor"),
-    "past_last_row": ("A OTHER*? C", DEFINE, "PAST LAST ROW", "COUNT(A.amount_minor)", "SUM(amount_minor)"),
-    "to_last": ("A OTHER*? C", DEFINE, "TO LAST C", "COUNT(A.amount_minor)", "SUM(amount_minor)"),
-    "ends_reluctantly": ("A B+?", DEFINE, "PAST LAST ROW", "COUNT(B.amount_minor)", "A.amount_minor"),
+    "one_after_the_other": ("A B C", None, "TO NEXT ROW", "A.amount_minor", "C.amount_minor"),
+    "greedy": ("A B* C", None, "TO NEXT ROW", "COUNT(B.amount_minor)", "SUM(B.amount_minor)"),
+    "reluctant": ("A B*? C", None, "TO NEXT ROW", "COUNT(B.amount_minor)", "MAX(B.amount_minor)"),
+    "optional": ("A B? C", None, "TO NEXT ROW", "COUNT(B.amount_minor)", "MIN(amount_minor)"),
+    "at_least_one": ("A+ B+ C", None, "TO NEXT ROW", "COUNT(A.amount_minor)", "LAST(A.amount_minor)"),
+    "counted": ("A{2} B", None, "TO NEXT ROW", "FIRST(A.amount_minor, 1)", "LAST(A.amount_minor, 1)"),
+    "from_to": ("A{1,2} B{1,2} C", None, "TO NEXT ROW", "COUNT(A.amount_minor)", "COUNT(B.amount_minor)"),
+    "at_least_two": ("A{2,} C", None, "TO NEXT ROW", "COUNT(A.amount_minor)", "FIRST(A.amount_minor)"),
+    "anything": ("A OTHER*? C", None, "TO NEXT ROW", "COUNT(OTHER.amount_minor)", "amount_minor"),
+    "past_last_row": ("A OTHER*? C", None, "PAST LAST ROW", "COUNT(A.amount_minor)", "SUM(amount_minor)"),
+    "to_last": ("A OTHER*? C", None, "TO LAST C", "COUNT(A.amount_minor)", "SUM(amount_minor)"),
+    "ends_reluctantly": ("A B+?", None, "PAST LAST ROW", "COUNT(B.amount_minor)", "A.amount_minor"),
     "rising": (
         "START_ROW UP{2,} DOWN",
         """
@@ -90,6 +91,7 @@ _MEASURES = "MEASURES FIRST(event_id) AS first_id, LAST(event_id) AS last_id, {f
 
 def text_of(case):
     pattern, define, skip, first, second = case
+    define = define or ", ".join(text for name, text in DEFINE.items() if name in re.findall(r"\w+", pattern))
     return f"""SELECT * FROM transactions MATCH_RECOGNIZE (
     PARTITION BY pan
     ORDER BY event_time
