@@ -40,6 +40,7 @@ class Kernel:
         features = detector.compiled
         self.detector = detector
         self._points = np.array([rule.points if rule.status == "live" else 0 for rule in detector.running], np.int64)
+        self.demote(frozenset())
         parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
         self._program = Program(
             [
@@ -59,7 +60,13 @@ class Kernel:
         self._joins = Joins(features.joins)
         self._trackers = [Tracker(sequence) for sequence in detector.sequences]
         self._windows = Windows(features.plan)
-        self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
+        self._nothing = Arrived.alone(detector.stream.nothing)
+
+    def demote(self, rules: frozenset[str]) -> None:
+        """From now on the points of these live rules lead to review at most. It is no part of a snapshot."""
+        self._demoted = rules
+        demoted = np.array([rule.name in rules for rule in self.detector.running], np.int64)
+        self._doubted = np.maximum(self._points, 0) * demoted
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
@@ -113,7 +120,7 @@ class Kernel:
             if lack.effect:
                 points += lack.effect.points * lack.rows
                 least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
-        score = self.detector.policy.scores(points)
+        score = self.detector.policy.scores(points, self._doubted @ fired)
         return Decisions(
             detector=self.detector,
             index=index,
@@ -126,6 +133,7 @@ class Kernel:
             late=late,
             score=score,
             outcome=self.detector.policy.outcomes(score, least),
+            demoted=self._demoted,
         )
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ class Decisions:
     score: npt.NDArray[np.int64]
     outcome: npt.NDArray[np.int8]
     """By their number in OUTCOMES."""
+    demoted: frozenset[str]
+    """Live rules whose points led to review at most."""
 
     @cached_property
     def features(self) -> pa.RecordBatch:
@@ -96,6 +99,7 @@ class Decisions:
             late=self.late[rows],
             score=self.score[rows],
             outcome=self.outcome[rows],
+            demoted=self.demoted,
         )
 
     def and_(self, others: Sequence[Decisions]) -> Decisions:
@@ -115,6 +119,7 @@ class Decisions:
             late=np.concatenate([part.late for part in parts]),
             score=np.concatenate([part.score for part in parts]),
             outcome=np.concatenate([part.outcome for part in parts]),
+            demoted=self.demoted,
         ).take(np.argsort(at, kind="stable"))
 
     def records(self) -> list[Decision]:
@@ -124,7 +129,9 @@ class Decisions:
     def _records(self) -> Iterator[Decision]:
         detector = self.detector
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
+        demoted = sorted(self.demoted)
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
+        live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
         since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
         lacking = lacks(detector.joins, self.events)
@@ -135,12 +142,13 @@ class Decisions:
             self.score.tolist(),
             self.outcomes,
             self.fired.T.tolist(),
+            self.fired[list(detector.heaviest_first)].T.tolist(),
             self._features(),
             strict=True,
         )
-        for row, (event_id, time, late, score, outcome, fired, values) in enumerate(heads):
+        for row, (event_id, time, late, score, outcome, fired, counted, values) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
-            heaviest = [rule for place, rule in detector.heaviest_first if fired[place]]
+            heaviest = list(compress(live, counted))
             known = by_name | {name: column[row] for name, column in own.items()} if own and heaviest else by_name
             said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
             lacked = [lack for lack in lacking if lack.rows[row]]
@@ -157,6 +165,7 @@ class Decisions:
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
                 points={name: points for points, name, _ in said},
+                demoted=demoted,
                 versions={name: column[row] for name, column in since.items() if column[row] is not None},
                 freshness={name: lack.state for lack in lacked for name in detector.readers[lack.join]},
                 late=late,
