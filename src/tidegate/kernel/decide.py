@@ -19,7 +19,7 @@ from tidegate.kernel.hashing import hash_column, hash_keys
 from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.program import Evaluation, Program, lane
 from tidegate.kernel.tracking import Tracker, follow
-from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
+from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 from tidegate.kernel.words import raw
 
 # The stages of an event's way. What the windows answer is put in before the features.
@@ -28,9 +28,6 @@ _LANES, _FEATURES, _RULES = 0, 1, 2
 _EVENT_ID, _EVENT_TIME = Column("event_id", VARCHAR), Column("event_time", TIMESTAMP)
 
 _FALSE = Literal(value=False, type=BOOLEAN)
-
-#: A row's valid bits are one word.
-_WORD_BYTES = 8
 
 
 class Kernel:
@@ -44,7 +41,7 @@ class Kernel:
         parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
         self._program = Program(
             [
-                [*(lane(expression) for expression in features.lanes), _EVENT_TIME],
+                [*map(lane, features.values), *features.lanes, _EVENT_TIME],
                 [*features.expressions.values()],
                 # A condition that is NULL does not hold.
                 [Call("coalesce", (rule.when, _FALSE), BOOLEAN) for rule in detector.running],
@@ -149,11 +146,8 @@ class Kernel:
     ) -> Arrivals:
         rows = own.events.num_rows
         values, known = evaluation.outputs(_LANES)
-        times, lanes, known = values[-1], values[:-1] * known[:-1], known[:-1]
-        valid = np.zeros((rows, _WORD_BYTES), np.uint8)
-        packed = np.packbits(known.T, axis=1, bitorder="little")
-        valid[:, : packed.shape[1]] = packed
-        valid = valid.view(np.uint64)[:, 0]
+        kept = len(self.detector.compiled.values)
+        times, values, valid = values[-1], values[:kept] * known[:kept], values[kept:-1] != 0
         keys = np.empty((len(self._parts), rows, 2), np.int64)
         places = self._parts.copy()
         places[:, 1:] = evaluation.first_hash(places[:, 1:])
@@ -162,7 +156,7 @@ class Kernel:
         ids = evaluation.hashes[first_id : first_id + rows]
         kinds = np.full(rows, ROW, np.int8)
         if labels is None or not len(labels.at):
-            return Arrivals(times, ids, kinds, keys, lanes, valid)
+            return Arrivals(times, ids, kinds, keys, values, valid)
         label_at = np.arange(len(labels.at)) + np.searchsorted(own.at, labels.at)
         fraud = labels.events.column("is_fraud").to_numpy(zero_copy_only=False)
         total = rows + len(label_at)
@@ -181,9 +175,13 @@ class Kernel:
             ids=spread(ids, hash_column(labels.events.column("transaction_id")).view(np.int64)),
             kinds=spread(kinds, np.where(fraud, FRAUD, GENUINE).astype(np.int8)),
             keys=spread(keys, 0, axis=1),
-            lanes=spread(lanes, 0, axis=1),
-            valid=spread(valid, 0),
+            values=spread(values, 0, axis=1),
+            valid=spread(valid, 0, axis=1),
         )
+
+    def sizes(self) -> list[EntitySize]:
+        """What each kind of entity takes of the windows' state."""
+        return self._windows.sizes()
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
