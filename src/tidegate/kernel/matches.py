@@ -24,6 +24,7 @@ from tidegate.kernel.matchloop import Rows, run_matches
 from tidegate.kernel.matchplan import MatchPlan
 from tidegate.kernel.matchstore import Store
 from tidegate.kernel.matchtables import REGISTERS, tabulate
+from tidegate.kernel.rowlog import TABLE_AT, TABLE_COUNT, TABLE_REGISTERS, TABLE_SIZE
 from tidegate.kernel.threads import Found
 
 #: Counts up when the arrays of a snapshot change their meaning.
@@ -161,7 +162,7 @@ class Matches:
             registers=registers,
             rows=np.zeros((_FIRST_ROWS, matchstore.LANES + self._plan.lane_count), np.int64),
             slots=np.zeros((_FIRST_SLOTS, matchstore.SLOT_WORDS), np.int64),
-            slot_table=np.full(2 * _FIRST_SLOTS, table.EMPTY, np.int64),
+            slot_table=_slot_table(2 * _FIRST_SLOTS, 0),
             threads=np.zeros((_FIRST_THREADS, thread_words), np.int64),
             timers=np.zeros(_FIRST_ROWS if self._plan.by_duration else 1, np.int64),
         )
@@ -175,8 +176,9 @@ class Matches:
         if short == loop.MORE_THREADS:
             self._store = store._replace(threads=np.concatenate([store.threads, np.zeros_like(store.threads)]))
             return
-        slot_table = np.full(2 * len(store.slot_table), table.EMPTY, np.int64)
-        table.copy(store.slot_table, slot_table)
+        entries = store.slot_table[TABLE_REGISTERS:]
+        slot_table = _slot_table(2 * len(entries), int(store.slot_table[matchstore.SLOT_TABLE + TABLE_COUNT]))
+        table.copy(entries, slot_table[TABLE_REGISTERS:])
         slots = np.concatenate([store.slots, np.zeros_like(store.slots)])
         self._store = store._replace(slots=slots, slot_table=slot_table)
 
@@ -238,6 +240,13 @@ class Matches:
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""
         return np.frombuffer(hashlib.sha256(f"{_STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+
+
+def _slot_table(size: int, count: int) -> npt.NDArray[np.int64]:
+    """A table of that size, in which so many entries are to be, and before it the words that tell of it."""
+    words = np.full(TABLE_REGISTERS + size, table.EMPTY, np.int64)
+    words[[TABLE_AT, TABLE_SIZE, TABLE_COUNT]] = TABLE_REGISTERS, size, count
+    return words
 
 
 def _known(texts: npt.NDArray[np.object_], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_]:

@@ -28,6 +28,7 @@ from tidegate.kernel.matchstore import (
     ROW_COUNT,
     SKIPPED,
     SLOT,
+    SLOT_TABLE,
     SLOTS_END,
     START,
     STATE,
@@ -190,8 +191,8 @@ def _take(store: Any, tables: Any, work: Any, arrivals: Any, i: Any, row: Any, f
     if time < arrivals.before[i] - numbers[of.LATENESS]:
         return ENOUGH
     key0, key1 = arrivals.keys[i, 0], arrivals.keys[i, 1]
-    entry_ = store.slot_table[find_slot(store, key0, key1)]
-    slot = NIL if entry_ == table.EMPTY else table.name_in(entry_)
+    named = table.entry_at(store.slot_table, SLOT_TABLE, find_slot(store, key0, key1))
+    slot = NIL if named == table.EMPTY else table.name_in(named)
     before = NIL if slot == NIL else store.slots[slot, TAIL]
     while before != NIL and time_of(store, before) > time:
         before = rows[place(store, before), PREV]

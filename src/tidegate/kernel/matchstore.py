@@ -31,6 +31,9 @@ SCRATCH = 0
 NEWEST, FIRST, END, FREE_THREAD, FREE_SLOT, FREE_THREADS, FREE_SLOTS, THREADS_END, SLOTS_END, TIMERS = range(10)
 REGISTERS = 10
 
+#: Where in `slot_table` the words are that tell of the table.
+SLOT_TABLE = 0
+
 # A match's words; what its measures remember follows. BY: the arrival at which it was found.
 BY, MATCH_START, MATCH_TIME, KNOWN, MATCH_WORDS = 0, 1, 2, 3, 4
 
@@ -45,7 +48,7 @@ class Store(NamedTuple):
     slots: np.ndarray
     """int64[s, SLOT_WORDS]"""
     slot_table: np.ndarray
-    """int64[2s]: partitions by key."""
+    """int64[TABLE_REGISTERS + 2s]: partitions by key, a table and before it the words that tell of it."""
     threads: np.ndarray
     """int64[t, THREAD_WORDS + registers]"""
     timers: np.ndarray
@@ -98,17 +101,17 @@ def free_threads(store: Any, slot: Any, thread: Any, end: Any) -> None:
 @compiled
 def find_slot(store: Any, key0: Any, key1: Any) -> Any:
     """Where in the table the partition of a key is; the entry there is EMPTY if there is none."""
-    mask = len(store.slot_table) - 1
     h = table.hash_of(key0, key1)
-    at = h & mask
-    while store.slot_table[at] != table.EMPTY:
-        entry_ = store.slot_table[at]
-        if entry_ >> 32 == h:
-            slot = table.name_in(entry_)
+    at = table.first_of(store.slot_table, SLOT_TABLE, h)
+    while True:
+        named = table.entry_at(store.slot_table, SLOT_TABLE, at)
+        if named == table.EMPTY:
+            return at
+        if table.hash_in(named) == h:
+            slot = table.name_in(named)
             if store.slots[slot, KEY0] == key0 and store.slots[slot, KEY1] == key1:
                 return at
-        at = (at + 1) & mask
-    return at
+        at = table.after(store.slot_table, SLOT_TABLE, at)
 
 
 @compiled
@@ -125,7 +128,7 @@ def open_slot(store: Any, key0: Any, key1: Any) -> Any:
     slots[slot, KEY0], slots[slot, KEY1] = key0, key1
     slots[slot, HEAD], slots[slot, TAIL], slots[slot, THREADS] = NIL, NIL, NIL
     slots[slot, ROW_COUNT], slots[slot, THREAD_COUNT] = 0, 0
-    table.insert(store.slot_table, 0, len(store.slot_table) - 1, key0, key1, slot)
+    table.insert(store.slot_table, SLOT_TABLE, table.hash_of(key0, key1), slot)
     return slot
 
 
@@ -171,8 +174,7 @@ def retire_rows(store: Any, floor: Any, end: Any) -> None:
         slots[slot, ROW_COUNT] -= 1
         if slots[slot, HEAD] == NIL:
             free_threads(store, slot, slots[slot, THREADS], NIL)
-            mask = len(store.slot_table) - 1
-            table.remove(store.slot_table, 0, mask, find_slot(store, slots[slot, KEY0], slots[slot, KEY1]))
+            table.remove(store.slot_table, SLOT_TABLE, find_slot(store, slots[slot, KEY0], slots[slot, KEY1]))
             slots[slot, KEY0] = registers[FREE_SLOT]
             registers[FREE_SLOT] = slot
             registers[FREE_SLOTS] += 1
