@@ -33,10 +33,6 @@ from tidegate.streams.schema import STREAMS
 if TYPE_CHECKING:
     from tidegate.kernel.detector import Detector
 
-#: Streams that the log keeps for ever: what they said long ago may be so still, and a new version of a detector fills
-#: its tables from the log. They are small.
-_KEPT = ("customers", "lists", "prices")
-
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
 
@@ -51,8 +47,7 @@ def open_log(settings: Settings) -> Log:
     settings.data.mkdir(parents=True, exist_ok=True)
     log = EmbeddedLog(settings.data / "log.sqlite")
     for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
-        retention_ms = None if topic in _KEPT else settings.retention_days * _DAY_MS
-        log.create(topic, partitions=settings.partitions, retention_ms=retention_ms)
+        log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
     return log
