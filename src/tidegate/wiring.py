@@ -33,6 +33,10 @@ from tidegate.streams.schema import STREAMS
 if TYPE_CHECKING:
     from tidegate.kernel.detector import Detector
 
+#: Streams that the log keeps for ever: what they said long ago may be so still, and a new version of a detector fills
+#: its tables from the log. They are small.
+_KEPT = ("customers", "lists", "prices")
+
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
 
@@ -47,7 +51,8 @@ def open_log(settings: Settings) -> Log:
     settings.data.mkdir(parents=True, exist_ok=True)
     log = EmbeddedLog(settings.data / "log.sqlite")
     for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
-        log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+        retention_ms = None if topic in _KEPT else settings.retention_days * _DAY_MS
+        log.create(topic, partitions=settings.partitions, retention_ms=retention_ms)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
     return log

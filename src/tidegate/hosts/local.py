@@ -140,7 +140,7 @@ class LocalHost:
             decisions = deciding.kernel.decide(arrived.by_stream)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
-            at = arrived.by_stream[deciding.detector.stream.name].at[decisions.index].tolist()
+            at = decisions.at.tolist()
             entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
             entries += [self._demotion(deciding, excess) for excess in deciding.watch.count(decisions)]
         expected = "an event of stream {} whose event_id is the record's id"

@@ -18,6 +18,7 @@ from tidegate.kernel.freshness import lacks
 from tidegate.kernel.hashing import hash_column, hash_keys
 from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.program import Evaluation, Program, lane
+from tidegate.kernel.tracking import Tracker, follow
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 from tidegate.kernel.words import raw
 
@@ -54,6 +55,7 @@ class Kernel:
         self._id = np.array([self._program.text_number(_EVENT_ID)])
         self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
+        self._trackers = [Tracker(sequence) for sequence in detector.sequences]
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(detector.stream.nothing)
 
@@ -75,6 +77,9 @@ class Kernel:
         if self.detector.compiled.derived:
             own = Arrived(own.at, self._with_derived(own.events))
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
+        due: list[Arrived] = []
+        if self._trackers:
+            own, due = follow(self._trackers, arrived, own)
         events = own.events
         # Where each event stands among all that the windows take.
         at = np.arange(events.num_rows)
@@ -84,6 +89,25 @@ class Kernel:
         evaluation.run(_LANES)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
         evaluation.answer(answers.values[:, at], answers.valid[:, at])
+        index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
+        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at])
+        if duplicate.any():
+            decisions = decisions.take(np.nonzero(~duplicate)[0])
+        return decisions.and_([self._due(matches) for matches in due]) if due else decisions
+
+    def _due(self, due: Arrived) -> Decisions:
+        """Decide matches by duration: of such a one only its measures are known."""
+        rows = due.events.num_rows
+        evaluation = Evaluation(self._program, due.events)
+        evaluation.run(_LANES)
+        nothing = np.zeros((self._program.answers, rows), np.int64)
+        evaluation.answer(nothing, nothing != 0)
+        return self._decisions(evaluation, due, np.full(rows, -1), np.zeros(rows, np.bool_))
+
+    def _decisions(
+        self, evaluation: Evaluation, arrived: Arrived, index: npt.NDArray[np.int64], late: npt.NDArray[np.bool_]
+    ) -> Decisions:
+        events = arrived.events
         evaluation.run(_FEATURES)
         evaluation.run(_RULES)
         values, known = evaluation.outputs(_FEATURES)
@@ -94,21 +118,20 @@ class Kernel:
                 points += lack.effect.points * lack.rows
                 least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
         score = self.detector.policy.scores(points, self._doubted @ fired)
-        decisions = Decisions(
+        return Decisions(
             detector=self.detector,
-            index=np.arange(events.num_rows),
+            index=index,
+            at=arrived.at,
             events=events,
             values=values,
             known=known,
             texts={row: evaluation.array(_FEATURES, row) for row in self.detector.compiled.rows.get(VARCHAR, [])},
             fired=fired != 0,
-            late=answers.late[at],
+            late=late,
             score=score,
             outcome=self.detector.policy.outcomes(score, least),
             demoted=self._demoted,
         )
-        duplicate = answers.duplicate[at]
-        return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """The events and what windows gather them by that no stream has."""
@@ -162,7 +185,10 @@ class Kernel:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot() | self._joins.snapshot()
+        arrays = self._windows.snapshot() | self._joins.snapshot()
+        for tracker in self._trackers:
+            arrays |= tracker.snapshot()
+        return arrays
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -172,3 +198,5 @@ class Kernel:
         """
         self._windows.restore(arrays)
         self._joins.restore(arrays)
+        for tracker in self._trackers:
+            tracker.restore(arrays)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -23,11 +23,15 @@ from tidegate.streams.decision import Decision, Outcome, Value, decision_hash
 
 @dataclass(frozen=True)
 class Decisions:
-    """One row a decision, in order of arrival; a duplicate event has none."""
+    """One row a decision, in order of arrival; a duplicate event has none. A match by duration has one of its own,
+    before that of the event with which its time had passed.
+    """
 
     detector: Detector
     index: npt.NDArray[np.int64]
-    """Row of the batch of events that each decision is about."""
+    """Row of the batch of events that each decision is about, -1: of none, a match by duration is complete."""
+    at: npt.NDArray[np.int64]
+    """The place among all arrivals of the one that gave rise to it: the event, or that with which the time passed."""
     events: pa.RecordBatch
     values: npt.NDArray[np.int64]
     """int64[f, m]: the features, a row each, doubles by their bits; those of a text mean nothing."""
@@ -86,6 +90,7 @@ class Decisions:
         return Decisions(
             detector=self.detector,
             index=self.index[rows],
+            at=self.at[rows],
             events=self.events.take(which),
             values=self.values[:, rows],
             known=self.known[:, rows],
@@ -96,6 +101,26 @@ class Decisions:
             outcome=self.outcome[rows],
             demoted=self.demoted,
         )
+
+    def and_(self, others: Sequence[Decisions]) -> Decisions:
+        """With others in their places; of one place, the others come first."""
+        parts = [*others, self]
+        at = np.concatenate([part.at for part in parts])
+        batches: Any = [part.events for part in parts]
+        return Decisions(
+            detector=self.detector,
+            index=np.concatenate([part.index for part in parts]),
+            at=at,
+            events=pa.Table.from_batches(batches).combine_chunks().to_batches()[0],
+            values=np.concatenate([part.values for part in parts], axis=1),
+            known=np.concatenate([part.known for part in parts], axis=1),
+            texts={row: pa.concat_arrays([part.texts[row] for part in parts]) for row in self.texts},
+            fired=np.concatenate([part.fired for part in parts], axis=1),
+            late=np.concatenate([part.late for part in parts]),
+            score=np.concatenate([part.score for part in parts]),
+            outcome=np.concatenate([part.outcome for part in parts]),
+            demoted=self.demoted,
+        ).take(np.argsort(at, kind="stable"))
 
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""
