@@ -8,15 +8,14 @@ import operator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hosts.stream import FEATURES, POLICY, RULES
+from tests.hosts.stream import FEATURES, POLICY, RULES, detector
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.detector import compile_detector
 from tidegate.kernel.expressions import BIGINT, BOOLEAN, DOUBLE, Call, Column, Expression, Literal
-from tidegate.kernel.plan import WindowPlan
 from tidegate.kernel.reach import can_hold
 
-NO_WINDOWS = WindowPlan((), (), 0, (), (), 0, 0)
+PLAN = detector().compiled.plan
 COLUMNS = {"n": BIGINT, "x": DOUBLE}
 COMPARED = {
     "equal": operator.eq,
@@ -67,12 +66,12 @@ def value(expression: Expression, row: dict[str, float]):
 def test_what_is_said_to_hold_never_is_met_by_nothing(condition: Expression) -> None:
     met = any(value(condition, row) for row in GRID)
     if met:
-        assert can_hold(condition, NO_WINDOWS)
+        assert can_hold(condition, PLAN)
     elif "not_equal" not in repr(condition) and "equal'" not in repr(condition).replace("less_equal'", "").replace(
         "greater_equal'", ""
     ):
         # Order alone is understood in full.
-        assert not can_hold(condition, NO_WINDOWS)
+        assert not can_hold(condition, PLAN)
 
 
 def compile_rule(when: str, points: int = 50) -> None:
