@@ -140,7 +140,7 @@ def test_what_is_wrong_is_not_released(run: Run, settings: Settings) -> None:
 
 def test_points_that_reach_no_outcome_are_found(run: Run, settings: Settings) -> None:
     assert run("check", str(settings.detectors / "small"))[0] == 0
-    folder = write(settings.detectors / "small", RULES.replace("points: 50", "points: 19"))
+    folder = write(settings.detectors / "small", RULES.replace("points: 50", "points: 14"))
     code, out, _ = run("check", str(folder))
     assert (code, "review from 40 points on, and its live rules add 38 at most" in out) == (1, True)
 
