@@ -85,7 +85,7 @@ class ShadowHost:
         entries: list[Entry] = []
         for deciding in self._rollout.deciding:
             decisions = deciding.kernel.decide(arrived.by_stream)
-            at = arrived.by_stream[deciding.detector.stream.name].at[decisions.index].tolist()
+            at = decisions.at.tolist()
             for decision, index in zip(decisions.records(), at, strict=True):
                 whole = msgspec.structs.replace(decision, inputs=inputs[index])
                 entry_id = f"{decision.detector}:{decision.detector_version}:{decision.event_id}"
