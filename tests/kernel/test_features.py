@@ -138,7 +138,7 @@ BROKEN = [
     ("SELECT a /* b FROM transactions", 1, 10, "not closed", "SQL"),
     ("SELECT (amount_minor AS a\nFROM transactions", 2, 1, "'FROM'", "SQL that parses"),
     ("SELECT 1 AS a FROM transactionz", 1, 20, "'transactionz'", "transactions"),
-    ("SELECT 1 AS a FROM transactions, labels", 1, 34, "the clause JOINS", "SELECT"),
+    ("SELECT 1 AS a FROM transactions, labels", 1, 34, ", labels", "ASOF LEFT JOIN"),
     ("SELECT 1 AS a FROM transactions AS t(x, y)", 1, 20, "transactions AS t(x, y)", "FROM one stream"),
     ("SELECT 1 AS a FROM transactions TABLESAMPLE 1%", 1, 20, "TABLESAMPLE", "FROM one stream"),
     ("SELECT 1 AS a FROM main.transactions", 1, 20, "main.transactions", "FROM one stream"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
-from tidegate.kernel.arrivals import LABELS, among
+from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.bind import near
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
@@ -27,6 +27,9 @@ START_US = 1_772_442_000_000_000
 #: Keys of an event that are no columns of its stream.
 _KIND, _AFTER, _REPEAT, _EVERY, _LABEL, _EXPECT = _KEYS = ("kind", "after", "repeat", "every", "label", "expect")
 
+#: Key of a kind whose events are of another stream than the one that is decided.
+_STREAM = "stream"
+
 #: Most times that one event is repeated.
 _MAX_REPEAT = 10_000
 
@@ -39,6 +42,7 @@ class Expectation(NamedTuple):
 
 
 class _Step(NamedTuple):
+    stream: str
     columns: dict[str, Any]
     expected: Expectation | None
 
@@ -85,44 +89,43 @@ def read_examples(detector: Detector, text: str) -> list[Example]:
         DetectorError: the text is wrong: line, column, what was found, what was expected.
     """
     root = Yaml.parse(FILE, text).mapping(("kinds", "examples"))
-    reader = _Reader(detector, {name: _items(kind) for name, kind in _items(root["kinds"]).items()})
+    reader = _Reader(detector, {name: kind.items() for name, kind in root["kinds"].items().items()})
     return [reader.example(node) for node in root["examples"].list()]
 
 
 def _check(detector: Detector, example: Example) -> Iterator[Deviation]:
-    schema = load_schema("labels").arrow
-    times = [step.columns["event_time"] for step in example.steps]
-    labels = sorted(example.labels)
-    rows = [
-        {
-            "event_id": f"label of {of}",
-            "event_time": at,
-            "transaction_id": of,
-            "is_fraud": fraud,
-            "source": "chargeback",
-        }
-        for at, of, fraud in labels
-    ]
-    own, others = among(
-        pa.RecordBatch.from_pylist([step.columns for step in example.steps], detector.stream.arrow),
-        pa.RecordBatch.from_pylist(rows, schema),
-        np.searchsorted(np.array(times, np.int64), np.array([at for at, _, _ in labels], np.int64), side="left"),
-    )
-    decisions = Kernel(detector).decide({detector.stream.name: own, LABELS: others})
-    for index, decided in zip(decisions.index, decisions.records(), strict=True):
-        expected = example.steps[index].expected
+    decisions = Kernel(detector).decide(_arrived(example))
+    steps = {step.columns["event_id"]: step for step in example.steps}
+    for decided in decisions.records():
+        expected = steps[decided.event_id].expected
         if expected and expected != (frozenset(n for n, fires in decided.rules.items() if fires), decided.outcome):
             yield Deviation(example.name, decided.event_id, expected, decided)
+
+
+def _arrived(example: Example) -> dict[str, Arrived]:
+    """Events in the order in which they stand, a label before what happens at its time or later."""
+    events = [(step.columns["event_time"], 1, step.stream, step.columns) for step in example.steps]
+    for at, of, fraud in sorted(example.labels):
+        label = {"event_id": f"label of {of}", "event_time": at, "transaction_id": of, "is_fraud": fraud}
+        events.append((at, 0, LABELS, label | {"source": "chargeback"}))
+    events.sort(key=lambda event: event[:2])
+    arrived: dict[str, Arrived] = {}
+    for stream in {stream for _, _, stream, _ in events}:
+        at = [place for place, event in enumerate(events) if event[2] == stream]
+        rows = [events[place][3] for place in at]
+        batch = pa.RecordBatch.from_pylist(rows, load_schema(stream).arrow)
+        arrived[stream] = Arrived(np.array(at, np.int64), batch)
+    return arrived
 
 
 class _Reader:
     def __init__(self, detector: Detector, kinds: dict[str, dict[str, Yaml]]) -> None:
         self._rules = {rule.name for rule in detector.rules if rule.runs}
-        self._schema = detector.stream
+        self._detector = detector
         self._kinds = kinds
 
     def example(self, node: Yaml) -> Example:
-        keys = _items(node)
+        keys = node.items()
         if not {"name", "events"} <= keys.keys() <= {"name", "events", _EXPECT}:
             node.fail(f"the keys {', '.join(keys)}", f"name, events and, if need be, {_EXPECT}")
         every = self._expectation(keys[_EXPECT]) if _EXPECT in keys else None
@@ -135,12 +138,17 @@ class _Reader:
     def _event(self, example: Example, node: Yaml, time_us: int, every: Expectation | None) -> int:
         """Add an event, as often as it is repeated, and give the time of the last."""
         written = self._written(node)
+        schema = self._stream(written)
+        decided = schema == self._detector.stream
+        for key in (_LABEL, _EXPECT):
+            if key in written and not decided:
+                written[key].fail(f"{key} of an event of {schema.name}", f"{key} of {self._detector.stream.name} alone")
         time_us += _duration(written[_AFTER]) if _AFTER in written else 0
         repeat = written[_REPEAT].number() if _REPEAT in written else 1
         if not 1 <= repeat <= _MAX_REPEAT:
             written[_REPEAT].fail(f"{repeat} times", f"1 to {_MAX_REPEAT:,}")
         step_us = _duration(written[_EVERY]) if _EVERY in written else 0
-        expected = self._expectation(written[_EXPECT]) if _EXPECT in written else every
+        expected = self._expectation(written[_EXPECT]) if _EXPECT in written else every if decided else None
         label = written[_LABEL].mapping(("is_fraud", "after")) if _LABEL in written else None
         for number in range(1, repeat + 1):
             time_us += step_us if number > 1 else 0
@@ -148,21 +156,31 @@ class _Reader:
             columns = {
                 "event_id": event_id,
                 "event_time": time_us,
-                **_columns(self._schema, written, number),
+                **_columns(schema, written, number),
             }
-            for field in self._schema.fields:
+            for field in schema.fields:
                 if not field.nullable and field.name not in columns:
                     node.fail(f"an event without {field.name}", f"{field.name}, here or under its kind")
             if label:
                 is_fraud = _scalar(label["is_fraud"], "boolean", number)
                 example.labels.append((time_us + _duration(label["after"]), event_id, is_fraud))
             last = number == repeat or expected is every
-            example.steps.append(_Step(columns, expected if last else None))
+            example.steps.append(_Step(schema.name, columns, expected if last else None))
         return time_us
+
+    def _stream(self, written: dict[str, Yaml]) -> Schema:
+        """The stream of an event."""
+        if _STREAM not in written:
+            return self._detector.stream
+        name = written[_STREAM].words()
+        if name not in self._detector.streams or name == LABELS:
+            known = [stream for stream in self._detector.streams if stream != LABELS]
+            written[_STREAM].fail(f"the stream {name!r}", near(name, known))
+        return load_schema(name)
 
     def _written(self, node: Yaml) -> dict[str, Yaml]:
         """The event's keys over those of its kind."""
-        own = _items(node)
+        own = node.items()
         if _KIND not in own:
             node.fail("an event without kind", f"kind: one of {', '.join(self._kinds)}")
         kind = own[_KIND].words()
@@ -182,25 +200,12 @@ class _Reader:
         return Expectation(frozenset(names), outcome)
 
 
-def _items(node: Yaml) -> dict[str, Yaml]:
-    """A mapping whose keys are not known beforehand."""
-    if not isinstance(node.node, yaml.MappingNode):
-        node.fail("a text or list", "a mapping (name: value)")
-    items: dict[str, Yaml] = {}
-    for key, value in node.node.value:
-        at = Yaml(node.file, node.text, key)
-        if at.words() in items:
-            at.fail(f"a second {at.words()!r}", "each key once")
-        items[at.words()] = Yaml(node.file, node.text, value)
-    return items
-
-
 def _columns(schema: Schema, written: dict[str, Yaml], number: int) -> dict[str, Any]:
     kinds = dict.fromkeys(schema.protected_columns, "string") | {field.name: field.kind for field in schema.fields}
     symbols = {field.name: field.symbols for field in schema.fields}
     columns: dict[str, Any] = {}
     for name, node in written.items():
-        if name in _KEYS:
+        if name in _KEYS or name == _STREAM:
             continue
         if name not in kinds or name in ("event_id", "event_time"):
             node.fail(f"the key {name!r}", near(name, [*kinds, *_KEYS]))
@@ -224,6 +229,8 @@ def _scalar(node: Yaml, kind: str, number: int) -> Any:
                 return int(written)
             case "double":
                 return float(written)
+            case "timestamp":
+                return datetime.fromisoformat(written)
             case "boolean":
                 return {"true": True, "false": False}[written]
             case _:

@@ -37,7 +37,7 @@ _AHEAD = 4096
 MAX_TOLD = 100
 
 #: Fields told apart by the names within them.
-_BY_NAME = ("features", "rules", "points", "freshness")
+_BY_NAME = ("features", "rules", "points", "versions", "freshness")
 
 #: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, and no two
 #: runs take the same time.

@@ -20,6 +20,7 @@ from tidegate.kernel.expressions import (
     INTERVAL,
     MAX_PRECISION,
     NULL,
+    TIMESTAMP,
     VARCHAR,
     AggregateRef,
     Call,
@@ -32,6 +33,7 @@ from tidegate.kernel.expressions import (
     substitute,
     walk,
 )
+from tidegate.kernel.joins import LABEL, Scope
 from tidegate.kernel.plan import (
     CURRENT_ROW,
     MAX_LANES,
@@ -44,12 +46,11 @@ from tidegate.kernel.plan import (
 )
 from tidegate.kernel.sql import Source, spell
 
-#: The column that label events fill, and the stream that has it.
-LABEL = "is_fraud"
-LABELLED_STREAM = "transactions"
-
 #: Widest decimal that fits a lane of 64 bits.
 _LANE_DIGITS = 18
+
+#: What windows are ordered by: the event's own time.
+_EVENT_TIME = Column("event_time", TIMESTAMP)
 
 _TRUE = Literal(value=True, type=BOOLEAN)
 
@@ -78,14 +79,10 @@ class _Frame:
 
 @dataclass
 class Aggregates:
-    """Gathers what the windowed calls of one text need of the window engine, each thing once. `columns` are those of
-    the stream, `label` that of the label if the stream has one; `table` is the name of the stream in the text.
-    """
+    """Gathers what the windowed calls of one text need of the window engine, each thing once."""
 
     source: Source
-    table: str
-    columns: Mapping[str, Expression]
-    label: Mapping[str, Expression]
+    scope: Scope
     lanes: list[Expression] = field(default_factory=list[Expression])
     types: list[SqlType] = field(default_factory=list[SqlType])
     """What each aggregate gives."""
@@ -132,7 +129,7 @@ class Aggregates:
             self.source.fail(node, f"{spell(call)} over a window", f"one of {', '.join(AGGREGATES)} over a window")
         if len(call.expressions) != 1:
             self.source.fail(node, f"{name.upper()} of {len(call.expressions)} arguments", "one argument")
-        binder = Binder(self.source, {**names, **self.label}, tables=(self.table,))
+        binder = Binder(self.source, {**names, **self.scope.label}, refused=self.scope.refused)
         where = None if condition is None else self._bind_row(binder, condition, condition=True)
         argument: exp.Expr = call.expressions[0]
         if isinstance(argument, exp.Star):
@@ -248,7 +245,7 @@ class Aggregates:
             self.source.fail(
                 node, "a window without PARTITION BY", "PARTITION BY the columns that rows are gathered by"
             )
-        binder = Binder(self.source, self.columns, tables=(self.table,))
+        binder = Binder(self.source, self.scope.names, refused=self.scope.refused)
         columns: dict[str, None] = {}
         for part in parts:
             column = binder.bind(part) if isinstance(part, exp.Column) else None
@@ -257,18 +254,18 @@ class Aggregates:
             if column.type == DOUBLE:
                 self.source.fail(part, f"the DOUBLE {column.name!r}", "a column of another type to partition by")
             columns[column.name] = None
-        self._order(node)
+        self._order(binder, node)
         lower_us, upper_us, excludes_row = self._frame(node)
         window = Window(_index(self._entities, Entity(tuple(columns))), lower_us, upper_us)
         return _Frame(_index(self._windows, window), excludes_row)
 
-    def _order(self, node: exp.Expr) -> None:
+    def _order(self, binder: Binder, node: exp.Expr) -> None:
         order = node.args.get("order")
         keys: list[exp.Expr] = order.expressions if order else []
         by_time = [
             key
             for key in keys
-            if isinstance(key.this, exp.Column) and key.this.name.lower() == "event_time" and not key.args.get("desc")
+            if isinstance(key.this, exp.Column) and not key.args.get("desc") and binder.bind(key.this) == _EVENT_TIME
         ]
         if len(keys) != 1 or not by_time:
             self.source.fail(

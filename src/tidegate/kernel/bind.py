@@ -62,9 +62,9 @@ def near(name: str, names: Iterable[str]) -> str:
 
 
 class Binder:
-    """Binds the nodes of one text. `names` are what a column's name may stand for, by lower case name; `refused` says
-    why a name that exists may not be read here; `tables` are the names that may stand before a column's;
-    `window` binds an aggregate over a window, and is None where there is none.
+    """Binds the nodes of one text. `names` are what a column may stand for, by `name` and `table.name` in lower case;
+    `refused` says why a name that exists may not be read here; `window` binds an aggregate over a window, and is None
+    where there is none.
     """
 
     def __init__(
@@ -73,13 +73,11 @@ class Binder:
         names: Mapping[str, Expression],
         *,
         refused: Mapping[str, str] | None = None,
-        tables: Iterable[str] = (),
         window: Callable[[exp.Expr], Expression] | None = None,
     ) -> None:
         self.source = source
         self.names = names
         self._refused = refused or {}
-        self._tables = {table.lower() for table in tables}
         self._window = window
 
     def bind(self, node: exp.Expr) -> Expression:
@@ -117,15 +115,17 @@ class Binder:
     def column(self, node: exp.Expr) -> Expression:
         if not isinstance(node.this, exp.Identifier):
             self.source.fail(node, spell(node), "the name of a column")
-        table = node.text("table").lower()
-        if table and table not in self._tables:
-            self.source.fail(node, f"the table {table!r}", near(table, self._tables))
-        name = node.name.lower()
-        if name in self._refused:
-            self.source.fail(node, f"the column {name!r}", self._refused[name])
-        if name not in self.names:
-            self.source.fail(node, f"the unknown column {node.name!r}", near(name, self.names))
-        return self.names[name]
+        table, name = node.text("table").lower(), node.name.lower()
+        key = f"{table}.{name}" if table else name
+        if key in self._refused:
+            self.source.fail(node, f"the column {key!r}", self._refused[key])
+        if key not in self.names:
+            tables = {known.rpartition(".")[0] for known in self.names}
+            if table not in tables:
+                self.source.fail(node, f"the table {table!r}", near(table, tables - {""}))
+            there = [known for known in self.names if known.rpartition(".")[0] == table]
+            self.source.fail(node, f"the unknown column {spell(node)!r}", near(key, there))
+        return self.names[key]
 
     def number(self, node: exp.Expr) -> Expression:
         text = str(node.this)

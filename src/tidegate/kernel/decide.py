@@ -12,11 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
+from tidegate.kernel.asof import Joins
 from tidegate.kernel.conversions import raw
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.evaluate import Program
+from tidegate.kernel.freshness import lacks
 from tidegate.kernel.hashing import combine, hash_column
 from tidegate.kernel.lanes import decode, encode
+from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals, Windows
 from tidegate.streams.decision import Decision, decision_hash
 
@@ -87,6 +90,8 @@ class Decisions:
         features = zip(*(_values(column) for column in self.features.columns), strict=True)
         fired = zip(*(column.to_pylist() for column in self.rules.columns), strict=True) if rule_names else None
         own = {name: _values(self.events.column(name)) for name in _own_placeholders(detector)}
+        since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
+        lacking = lacks(detector.joins, self.events)
         for row, (event_id, time, late, score, outcome, values) in enumerate(
             zip(ids, times, self.late.tolist(), self.score.tolist(), self.outcome.to_pylist(), features, strict=True)
         ):
@@ -95,6 +100,11 @@ class Decisions:
             holds: dict[str, bool] = dict(zip(rule_names, outcomes, strict=True))
             heaviest = [rule for rule in live if holds[rule.name]]
             known = by_name | {name: column[row] for name, column in own.items()} if own else by_name
+            said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
+            lacked = [lack for lack in lacking if lack.rows[row]]
+            if any(lack.effect for lack in lacked):
+                said += [(lack.effect.points, lack.name, lack.reason) for lack in lacked if lack.effect]
+                said.sort(key=lambda part: -part[0])
             decision = Decision(
                 event_id=event_id,
                 event_time=time,
@@ -104,11 +114,13 @@ class Decisions:
                 features=by_name,
                 rules=holds,
                 shadow=shadow,
-                points={rule.name: rule.points for rule in heaviest},
+                points={name: points for points, name, _ in said},
+                versions={name: column[row] for name, column in since.items() if column[row] is not None},
+                freshness={name: lack.state for lack in lacked for name in detector.readers[lack.join]},
                 late=late,
                 score=score,
                 outcome=outcome,
-                reasons=[rule.reason.words(known) for rule in heaviest],
+                reasons=[reason for _, _, reason in said],
             )
             yield msgspec.structs.replace(decision, hash=decision_hash(decision))
 
@@ -134,6 +146,7 @@ class Kernel:
         self._lanes = Program(features.lanes)
         self._program = Program([*features.expressions.values(), *(rule.when for rule in self._rules)])
         self._columns = sorted({name for entity in features.plan.entities for name in entity.columns})
+        self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
 
@@ -144,6 +157,8 @@ class Kernel:
         over. How arrivals are cut into calls changes nothing.
         """
         own = arrived.get(self.detector.stream.name, self._nothing)
+        if self.detector.joined:
+            own = self._joins.widen(arrived, own)
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
         events = own.events
         # Where each event stands among all that the windows take.
@@ -207,6 +222,11 @@ class Kernel:
         points = np.zeros(len(kept), np.int64)
         for rule, worth in zip(rules, self._points, strict=True):
             points += worth * rule.to_numpy(zero_copy_only=False)
+        least = np.zeros(len(kept), np.int8)
+        for lack in lacks(self.detector.joins, events):
+            if lack.effect:
+                points += lack.effect.points * lack.rows
+                least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
         score = self.detector.policy.scores(points)
         return Decisions(
             detector=self.detector,
@@ -216,12 +236,12 @@ class Kernel:
             rules=_batch(rules, [rule.name for rule in self._rules], len(kept)),
             late=answers.late[at],
             score=score,
-            outcome=self.detector.policy.outcomes(score),
+            outcome=self.detector.policy.outcomes(score, least),
         )
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot()
+        return self._windows.snapshot() | self._joins.snapshot()
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -230,6 +250,7 @@ class Kernel:
             DamagedError: the arrays are not those of a snapshot of this detector.
         """
         self._windows.restore(arrays)
+        self._joins.restore(arrays)
 
 
 def _batch(columns: list[pa.Array[Any]], names: list[str], rows: int) -> pa.RecordBatch:

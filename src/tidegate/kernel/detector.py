@@ -8,7 +8,10 @@ from functools import cached_property
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
+from tidegate.kernel.expressions import columns_of
 from tidegate.kernel.features import Features, compile_features
+from tidegate.kernel.freshness import JoinPolicy, compile_freshness
+from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
 from tidegate.streams.schema import Schema
@@ -27,6 +30,8 @@ class Detector:
     compiled: Features
     rules: tuple[Rule, ...]
     policy: Policy
+    joins: dict[str, JoinPolicy]
+    """What policy.yaml says of joins, by name."""
 
     @property
     def stream(self) -> Schema:
@@ -34,9 +39,25 @@ class Detector:
         return self.compiled.stream
 
     @property
+    def joined(self) -> tuple[Join, ...]:
+        """What is joined to its events."""
+        return self.compiled.joins.joins
+
+    @cached_property
     def streams(self) -> tuple[str, ...]:
-        """The streams that it reads: the one that it decides, and labels where its windows count by them."""
-        return (self.stream.name, LABELS) if self.compiled.plan.label_lanes else (self.stream.name,)
+        """The streams that it reads: the one that it decides, labels where its windows count by them, those joined."""
+        labels = (LABELS,) if self.compiled.plan.label_lanes else ()
+        joined = (table.stream for table in self.compiled.joins.tables)
+        return tuple(dict.fromkeys((self.stream.name, *labels, *joined)))
+
+    @cached_property
+    def readers(self) -> dict[str, list[str]]:
+        """The features that read a join, outside of windows, by its name."""
+        read = {name: columns_of(expression) for name, expression in self.compiled.expressions.items()}
+        return {
+            join: [name for name, columns in read.items() if any(column.startswith(f"{join}.") for column in columns)]
+            for join in self.joins
+        }
 
     @cached_property
     def features(self) -> dict[str, str]:
@@ -56,7 +77,8 @@ def compile_detector(name: str, texts: dict[str, str]) -> Detector:
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
     rules = compile_rules(RULES, texts[RULES], features)
-    return Detector(name, _version(texts), features, rules, policy)
+    joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
+    return Detector(name, _version(texts), features, rules, policy, joins)
 
 
 def _version(texts: dict[str, str]) -> str:

@@ -84,6 +84,8 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of the event, or `join.column` of the version that was joined to it."""
+
     name: str
     type: SqlType
 

@@ -1,4 +1,4 @@
-"""features.sql: one SELECT over a stream, compiled into expressions over the event and a plan for the window engine."""
+"""features.sql: one SELECT over a stream, compiled into expressions over the event and plans for joins and windows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from tidegate.errors import NotFoundError
-from tidegate.kernel.aggregates import LABEL, LABELLED_STREAM, Aggregates
-from tidegate.kernel.bind import Binder, near
+from tidegate.kernel.aggregates import Aggregates
+from tidegate.kernel.bind import Binder
 from tidegate.kernel.expressions import (
     BOOLEAN,
     DOUBLE,
@@ -19,20 +18,26 @@ from tidegate.kernel.expressions import (
     Expression,
     SqlType,
     columns_of,
-    from_arrow,
     walk,
 )
-from tidegate.kernel.plan import WindowPlan
+from tidegate.kernel.joins import join_plan, scope_of
+from tidegate.kernel.plan import JoinPlan, WindowPlan
 from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
-from tidegate.streams.schema import STREAMS, Schema, load_schema
+from tidegate.streams.schema import Schema, load_schema
 
 #: Names that a decision's own columns have.
 RESERVED = ("event_id", "event_time", "rules", "score", "outcome", "late")
 
+#: Columns that are in every decision anyway.
+_ALWAYS = (Column("event_id", VARCHAR), Column("event_time", TIMESTAMP))
+
 #: Most parts of one feature's expression, features that it names included: each is a step for every batch.
 MAX_PARTS = 5_000
 
-_CLAUSES = "SELECT ... FROM stream [WINDOW ...] alone: every event is decided, and FILTER says which rows count"
+_CLAUSES = (
+    "SELECT ... FROM stream [ASOF LEFT JOIN ...] [WINDOW ...] alone: every event is decided, and FILTER says which "
+    "rows count"
+)
 
 _LABEL_OUTSIDE = (
     "a window around it, as in COUNT(*) FILTER (WHERE is_fraud) OVER (...): when an event is decided, nobody knows yet "
@@ -50,11 +55,14 @@ class Features:
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
+    joins: JoinPlan
 
     @property
     def personal(self) -> frozenset[str]:
         """Features that show a personal field: texts made of one."""
-        fields = self.stream.personal.keys()
+        fields = {*self.stream.personal}
+        for join in self.joins.joins:
+            fields |= {join.column(name) for name in load_schema(self.joins.tables[join.table].stream).personal}
         texts = {name: expression for name, expression in self.expressions.items() if expression.type == VARCHAR}
         return frozenset(name for name, expression in texts.items() if columns_of(expression) & fields)
 
@@ -70,15 +78,11 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     if not isinstance(select, exp.Select):
         source.fail(select, type(select).__name__.upper(), "one SELECT")
     for name, part in select.args.items():
-        if part and name not in ("expressions", "from_", "windows"):
+        if part and name not in ("expressions", "from_", "joins", "windows", "with_"):
             first = part[0] if isinstance(part, list) else part
             source.fail(first if isinstance(first, exp.Expr) else 0, f"the clause {name.rstrip('_').upper()}", _CLAUSES)
-    schema, table = _stream(source, select)
-    columns: dict[str, Expression] = {
-        name: Column(name, from_arrow(arrow)) for name, arrow in schema.protected_columns.items()
-    }
-    label: dict[str, Expression] = {LABEL: Column(LABEL, BOOLEAN)} if schema.name == LABELLED_STREAM else {}
-    aggregates = Aggregates(source, table, columns, label)
+    scope = scope_of(source, select)
+    aggregates = Aggregates(source, scope)
     for window in select.args.get("windows") or []:
         aggregates.name_window(window)
     expressions = _items(source, select.expressions, aggregates)
@@ -86,29 +90,24 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
         source.fail(select, "no feature", "SELECT expression AS name, ...")
     check_in_duckdb(source)
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
-    return Features(schema, expressions, tuple(aggregates.lanes), tuple(aggregates.types), plan)
-
-
-def _stream(source: Source, select: exp.Select) -> tuple[Schema, str]:
-    """The stream that FROM names, and the name that it goes by in the text."""
-    from_ = select.args.get("from_")
-    if from_ is None:
-        source.fail(select, "a SELECT without FROM", f"FROM one of {', '.join(STREAMS)}")
-    table: exp.Expr = from_.this
-    others = [name for name, part in table.args.items() if part and name not in ("this", "alias")]
-    others += table.alias_column_names
-    if not isinstance(table, exp.Table) or others or not isinstance(table.this, exp.Identifier):
-        source.fail(table, spell(table), f"FROM one stream: {', '.join(STREAMS)}")
-    try:
-        return load_schema(table.name.lower()), table.alias_or_name
-    except NotFoundError:
-        source.fail(table, f"the unknown stream {table.name!r}", near(table.name, STREAMS))
+    gathered = [column for entity in plan.entities for column in entity.columns]
+    read = [*expressions.values(), *aggregates.lanes, *gathered]
+    joins = join_plan(scope.joined, read, lateness_us=lateness_us)
+    return Features(
+        stream=scope.stream,
+        expressions=expressions,
+        lanes=tuple(aggregates.lanes),
+        aggregate_types=tuple(aggregates.types),
+        plan=plan,
+        joins=joins,
+    )
 
 
 def _items(source: Source, items: list[exp.Expr], aggregates: Aggregates) -> dict[str, Expression]:
     """The items of the SELECT by name, event_id and event_time left out: they are in every decision anyway."""
-    names = dict(aggregates.columns)
-    refused = dict.fromkeys(aggregates.label, _LABEL_OUTSIDE)
+    scope = aggregates.scope
+    names = dict(scope.names)
+    refused = scope.refused | dict.fromkeys(scope.label, _LABEL_OUTSIDE)
     features: dict[str, Expression] = {}
     for item in items:
         node = item.this if isinstance(item, exp.Alias) else item
@@ -116,20 +115,21 @@ def _items(source: Source, items: list[exp.Expr], aggregates: Aggregates) -> dic
         if not name or not isinstance(item, exp.Alias | exp.Column):
             source.fail(item, spell(item), "expression AS name")
         is_column = isinstance(node, exp.Column) and node.name.lower() == name.lower()
-        if is_column and name.lower() in ("event_id", "event_time"):
+        binder = Binder(source, names, refused=refused, window=lambda over: aggregates.bind(over, names))
+        if is_column and binder.bind(node) in _ALWAYS:
             continue
         if name.lower() in RESERVED:
             source.fail(item, f"a feature named {name!r}", f"a name other than {', '.join(RESERVED)}")
-        if any(name.lower() == other.lower() for other in features) or (name.lower() in names and not is_column):
+        taken = name.lower() in names or name.lower() in scope.refused
+        if any(name.lower() == other.lower() for other in features) or (taken and not is_column):
             source.fail(item, f"a second {name!r}", "a name that neither a column nor a feature has")
-        binder = Binder(
-            source, names, refused=refused, tables=(aggregates.table,), window=lambda over: aggregates.bind(over, names)
-        )
         expression = binder.bind(node)
         if expression.type not in (BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP, *INTEGER_DIGITS):
             wanted = "a number, BOOLEAN, VARCHAR or TIMESTAMP (write CAST(... AS DOUBLE) for a DECIMAL)"
             source.fail(item, f"a feature of type {expression.type}", wanted)
         if sum(1 for _ in walk(expression)) > MAX_PARTS:
             source.fail(item, f"an expression of more than {MAX_PARTS:,} parts", "a shorter one")
-        features[name] = names[name.lower()] = expression
+        features[name] = expression
+        if name.lower() not in scope.refused:
+            names[name.lower()] = expression
     return features

@@ -1,4 +1,5 @@
-"""What the SQL compiler hands to the window engine: entities, windows, lanes and aggregates, as plain data.
+"""What the SQL compiler hands on, as plain data: to the window engine entities, windows, lanes and aggregates, to the
+joins versioned tables.
 
 A lane is one int64 per row that the row log keeps, with a valid bit. The compiler evaluates a lane's expression (and
 FILTER, which clears the valid bit) once, when the row arrives; the engine only ever sees integers:
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from tidegate.kernel.expressions import Expression
 
 AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop"]
 
@@ -77,3 +80,38 @@ class WindowPlan:
     answered exactly as if it had come in its time."""
     dedupe_us: int
     """An event id is remembered for this long by event time: the same id within it is a duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedTable:
+    """What is kept of a stream: by key, the versions that are still asked for."""
+
+    stream: str
+    where: Expression | None
+    """Over the stream's columns; events of which it is not true are no versions of this table."""
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Those that are read, event_time aside, which is kept anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An ASOF LEFT JOIN: of `table`, by its number, the version of the event's `keys` as of the event's time."""
+
+    name: str
+    table: int
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Those of the table that this join reads, event_time among them."""
+
+    def column(self, name: str) -> str:
+        """What a joined column is called beside the event's own."""
+        return f"{self.name}.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    tables: tuple[VersionedTable, ...]
+    joins: tuple[Join, ...]
+    lateness_us: int
+    """Versions are kept for as long as an event that comes no later than this can ask for them."""

@@ -1,4 +1,6 @@
-"""policy.yaml: how late is late, how long an id is remembered, and which score means what."""
+"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its part `joins` is read by
+`freshness`.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,9 @@ class Policy:
         """int64[n]: the sums of points, within 0 and the cap."""
         return np.minimum(np.maximum(points, 0), self.cap)
 
-    def outcomes(self, scores: npt.NDArray[np.int64]) -> pa.Array[Any]:
-        """string[n]: approve, review or decline."""
-        steps = (scores >= self.review).astype(np.int8) + (scores >= self.decline)
+    def outcomes(self, scores: npt.NDArray[np.int64], least: npt.NDArray[np.int8]) -> pa.Array[Any]:
+        """string[n]: approve, review or decline. `least` are the mildest that are left, by their number in OUTCOMES."""
+        steps = np.maximum((scores >= self.review).astype(np.int8) + (scores >= self.decline), least)
         return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())
 
 
@@ -45,7 +47,7 @@ def compile_policy(file: str, text: str) -> Policy:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
     root = Yaml.parse(file, text)
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins",))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")

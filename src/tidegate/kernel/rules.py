@@ -100,7 +100,7 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
         if abs(points) > MAX_POINTS:
             keys["points"].fail(f"{points} points", f"at most {MAX_POINTS}")
         expression, source = parse_expression(keys["when"].sql())
-        when = Binder(source, names, tables=(features.stream.name,)).condition(expression)
+        when = Binder(source, names).condition(expression)
         check_in_duckdb(source)
         rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
     return tuple(rules.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -55,28 +55,43 @@ class Yaml:
         mark = self.node.start_mark
         raise DetectorError(self.file, mark.line + 1, mark.column + 1, found, expected)
 
-    def mapping(self, names: Iterable[str]) -> dict[str, Yaml]:
-        """A mapping of just these keys.
+    def mapping(self, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Yaml]:
+        """A mapping of all of these keys, and perhaps of the optional ones.
 
         Raises:
             DetectorError: it is no mapping, a key is unknown, there twice or missing.
         """
         names = tuple(names)
-        if not isinstance(self.node, yaml.MappingNode):
-            self.fail(self._kind(), "a mapping (name: value)")
+        known = (*names, *optional)
         values: dict[str, Yaml] = {}
-        for key, value in self.node.value:
-            at = Yaml(self.file, self.text, key)
-            name = at.words()
-            if name in values:
-                at.fail(f"a second {name!r}", "each key once")
-            if name not in names:
-                at.fail(f"the unknown key {name!r}", near(name, names))
-            values[name] = Yaml(self.file, self.text, value)
+        for at, value in self._pairs():
+            if at.words() not in known:
+                at.fail(f"the unknown key {at.words()!r}", near(at.words(), known))
+            values[at.words()] = value
         for name in names:
             if name not in values:
                 self.fail(f"no key {name!r}", f"the keys {', '.join(names)}")
         return values
+
+    def items(self) -> dict[str, Yaml]:
+        """A mapping whose keys are not known beforehand.
+
+        Raises:
+            DetectorError: it is no mapping, or a key is there twice.
+        """
+        return {at.words(): value for at, value in self._pairs()}
+
+    def _pairs(self) -> Iterator[tuple[Yaml, Yaml]]:
+        """Keys, each once, and their values."""
+        if not isinstance(self.node, yaml.MappingNode):
+            self.fail(self._kind(), "a mapping (name: value)")
+        seen: set[str] = set()
+        for key, value in self.node.value:
+            at = Yaml(self.file, self.text, key)
+            if at.words() in seen:
+                at.fail(f"a second {at.words()!r}", "each key once")
+            seen.add(at.words())
+            yield at, Yaml(self.file, self.text, value)
 
     def list(self) -> list[Yaml]:
         if not isinstance(self.node, yaml.SequenceNode):

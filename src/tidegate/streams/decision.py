@@ -21,7 +21,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """All that decided one event, and what was decided.
 
     `features` holds every feature by name, `rules` every rule's outcome by name (only live rules add `points`; the
-    others are told apart by `shadow`). `freshness` names the values that were not fresh. `inputs` is how much of each
+    others are told apart by `shadow`). `freshness` names the features that were not fresh. `inputs` is how much of each
     input topic the engine had read, as "topic/partition" -> next offset, so that the decision can be computed again.
     """
 
@@ -36,7 +36,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[str, bool]
     shadow: list[str] = []
     points: dict[str, int] = {}
-    """What each live rule that fired added to the score, the heaviest first, as the reasons are."""
+    """What each live rule that fired, and each join that lacked something, added to the score: the heaviest first, as
+    the reasons are."""
+    versions: dict[str, int] = {}
+    """The event_time, in microseconds, of the version that each join read. A join that is not there found none."""
     freshness: dict[str, Freshness] = {}
     late: bool
     score: int
