@@ -173,6 +173,45 @@ def replay(
 
 
 @app.command()
+def train(
+    decided: Annotated[Path, typer.Argument(help="What a replay of the detector over the source wrote.")],
+    source: Annotated[Path, typer.Option(help="The file that was replayed: its labels are learned from.")],
+    mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
+    detector: Annotated[Path, typer.Option(help="The detector's folder; the model goes into its folder `model`.")],
+    since: Annotated[datetime, typer.Option(parser=_instant, help="First day learned from.")],
+    until: Annotated[datetime, typer.Option(parser=_instant, help="First day no longer learned from.")],
+    name: Annotated[str, typer.Option(help="The model's name.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a detector's features, test it on the days whose labels were not known yet, write its card."""
+    from tidegate.hosts.mapping import read_mapping
+    from tidegate.science.train import train as run
+    from tidegate.wiring import read_detector
+
+    trained = run(
+        decided,
+        source,
+        read_mapping(mapping),
+        read_detector(detector),
+        detector / "model",
+        since=since,
+        until=until,
+        name=name,
+        version=version,
+    )
+    if as_json:
+        _print_json(trained)
+    else:
+        metrics = trained.metrics
+        typer.echo(
+            f"learned from {trained.trained_on:,} payments ({trained.trained_frauds:,} frauds), tested on "
+            f"{trained.tested_on:,} ({trained.tested_frauds:,}): AUC ROC {metrics.auc_roc:.3f}, average precision "
+            f"{metrics.average_precision:.3f}, card precision {metrics.card_precision_100:.3f}. {trained.file}"
+        )
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL, over raw.* and curated.*.")],
     data: Data = None,

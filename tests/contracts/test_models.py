@@ -155,7 +155,7 @@ NOT_TAKEN = {
     "a number spoiled": TEXT.replace(b"threshold=", b"threshold=x", 1),
     "several classes": TEXT.replace(b"num_class=1", b"num_class=3"),
     "another objective": TEXT.replace(b"objective=binary sigmoid:1", b"objective=poisson"),
-    "too many leaves": trained(num_leaves=200, min_data_in_leaf=1, min_sum_hessian_in_leaf=0, rounds=1).model_to_string().encode(),
+    "too many leaves": trained(num_leaves=200, min_data_in_leaf=1, min_sum_hessian_in_leaf=0, objective="regression", rounds=1).model_to_string().encode(),
     "categories": trained(categorical_feature=[3], rounds=3).model_to_string().encode(),
 }
 
