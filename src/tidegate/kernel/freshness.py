@@ -86,6 +86,19 @@ def compile_freshness(file: str, text: str, joins: Iterable[str]) -> dict[str, J
     return policies
 
 
+def compile_missing(file: str, text: str) -> Effect:
+    """The part `model` of policy.yaml: what follows where the model gives no score.
+
+    Raises:
+        DetectorError: it is not there, or wrong.
+    """
+    root = Yaml.parse(file, text)
+    node = root.items().get("model")
+    if node is None:
+        root.fail("no key 'model'", "model: {missing: ...}, what follows where the model gives no score")
+    return _effect(node.mapping(("missing",))["missing"])
+
+
 def _effect(node: Yaml | None) -> Effect:
     if node is None:
         return Effect()

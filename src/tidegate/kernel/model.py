@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from tidegate.errors import TidegateError
 from tidegate.kernel.bind import near
 from tidegate.kernel.expressions import BOOLEAN, DOUBLE, INTEGER_DIGITS
+from tidegate.kernel.freshness import Effect
 from tidegate.kernel.yamltext import Yaml
 
 CARD = "model/card.yaml"
@@ -36,15 +38,24 @@ class Scorer(Protocol):
     def contributions(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]: ...
 
 
+class Loader(Protocol):
+    """Makes a scorer of a detector's texts (port `models`)."""
+
+    def load(self, texts: Mapping[str, str]) -> Scorer: ...
+
+
 @dataclass(frozen=True)
 class Model:
-    """`scorer` None: the model is missing, and no event has a score."""
+    """`scorer` None: the model is missing, and no event has a score; `fault` says why."""
 
     name: str
     version: str
     features: tuple[str, ...]
     """What it takes, in order."""
+    missing: Effect
+    """What follows where it gives no score."""
     scorer: Scorer | None
+    fault: str = ""
 
     @property
     def id(self) -> str:
@@ -73,21 +84,40 @@ class Model:
         return np.empty((len(rows), 0))
 
 
-def compile_card(file: str, text: str, types: dict[str, str], scorer: Scorer | None) -> Model:
-    """Compile a model's card. `types` are the SQL types of the detector's features by name.
+def compile_card(
+    file: str, texts: Mapping[str, str], types: Mapping[str, str], *, missing: Effect, models: Loader | None
+) -> Model:
+    """Compile a model's card and load the model. `types` are the SQL types of the detector's features by name. A model
+    that can't be loaded is missing: what follows is for the policy to say.
 
     Raises:
         DetectorError: a key is unknown or missing, a feature is none of the detector's or of another type, or the card
-            is not that of the scorer.
+            is not that of the model.
     """
-    keys = Yaml.parse(file, text).mapping(
+    keys = Yaml.parse(file, texts[file]).mapping(
         ("name", "version", "sha256", "features", "score", "data", "metrics", "made_by")
     )
     name, version = keys["name"].words(), keys["version"].words()
     for key, words in (("name", name), ("version", version)):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", words):
             keys[key].fail(f"the {key} {words[:60]!r}", "letters, digits and _.-")
-    features = keys["features"].items()
+    features = _features(keys["features"], types)
+    for key in ("score", "data", "made_by"):
+        keys[key].words()
+    keys["metrics"].items()
+    scorer, fault = None, "nothing can load it here"
+    if models is not None:
+        try:
+            scorer, fault = models.load(texts), ""
+        except TidegateError as error:
+            fault = str(error)
+    if scorer is not None:
+        _check_scorer(keys, features, scorer)
+    return Model(name, version, features, missing, scorer, fault)
+
+
+def _features(keys: Yaml, types: Mapping[str, str]) -> tuple[str, ...]:
+    features = keys.items()
     for feature, node in features.items():
         if feature not in types:
             node.fail(f"the feature {feature!r}", near(feature, types))
@@ -95,12 +125,7 @@ def compile_card(file: str, text: str, types: dict[str, str], scorer: Scorer | N
             node.fail(f"the feature {feature!r}, which is {types[feature]}", f"one of {', '.join(NUMBERS)}")
         if node.words() != types[feature]:
             node.fail(f"the type {node.words()}", f"{types[feature]}, as features.sql has it")
-    for key in ("score", "data", "made_by"):
-        keys[key].words()
-    keys["metrics"].items()
-    if scorer is not None:
-        _check_scorer(keys, tuple(features), scorer)
-    return Model(name, version, tuple(features), scorer)
+    return tuple(features)
 
 
 def _check_scorer(keys: dict[str, Yaml], features: tuple[str, ...], scorer: Scorer) -> None:

@@ -1,5 +1,5 @@
-"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its part `joins` is read by
-`freshness`.
+"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its parts `joins` and
+`model` are read by `freshness`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def compile_policy(file: str, text: str) -> Policy:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
     root = Yaml.parse(file, text)
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins",))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model"))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")

@@ -75,8 +75,11 @@ def spell_value(value: Value, type_: SqlType) -> str:
             return value
 
 
-def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
-    """
+def compile_rules(
+    file: str, text: str, features: Features, more: Mapping[str, Expression] | None = None
+) -> tuple[Rule, ...]:
+    """`more` are what else conditions and reasons may name.
+
     Raises:
         DetectorError: a key is unknown or missing, a value or a condition is wrong, a name is there twice.
     """
@@ -84,7 +87,7 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
     names: dict[str, Expression] = {
         name: Column(name, from_arrow(arrow)) for name, arrow in features.stream.protected_columns.items()
     }
-    names |= {name.lower(): expression for name, expression in features.expressions.items()}
+    names |= {name.lower(): expression for name, expression in features.expressions.items()} | (more or {})
     rules: dict[str, Rule] = {}
     for node in root["rules"].list():
         keys = node.mapping(("name", "when", "points", "reason", "status"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -46,8 +47,8 @@ class Model(Protocol):
 
 
 class Models(Protocol):
-    def load(self, detector: str) -> Model:
-        """The model of a detector.
+    def load(self, texts: Mapping[str, str]) -> Model:
+        """The model of a detector with these texts (see port `detectors`): what its card, `model/card.yaml`, is about.
 
         Raises:
             NotFoundError: it has none.

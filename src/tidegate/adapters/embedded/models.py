@@ -1,10 +1,11 @@
-"""Models in this process: LightGBM's text format and ONNX, from the detector's folder."""
+"""Models in this process: LightGBM's text format and ONNX."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,37 +15,31 @@ from tidegate.adapters.embedded._trees import Forest
 from tidegate.errors import DamagedError, NotFoundError, StateError
 from tidegate.ports.models import Model
 
-#: What a model's file is called.
-_LIGHTGBM, _ONNX = "model.txt", "model.onnx"
+#: What a model's text is called; ONNX is bytes, as base64.
+_LIGHTGBM, _ONNX = "model/model.txt", "model/model.onnx"
 
 
 class EmbeddedModels:
-    """Reads `folder/<detector>/model/model.txt` or `model.onnx`."""
+    """Makes a model of the detector's text `model/model.txt` or `model/model.onnx`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def load(self, detector: str) -> Model:
-        folder = self._folder / detector / "model"
-        for name, kind in ((_LIGHTGBM, LightGbmModel), (_ONNX, OnnxModel)):
-            if (folder / name).is_file():
-                return kind((folder / name).read_bytes())
-        raise NotFoundError(f"model of detector {detector!r}: wanted {_LIGHTGBM} or {_ONNX} in {folder}, found neither")
+    def load(self, texts: Mapping[str, str]) -> Model:
+        if _LIGHTGBM in texts:
+            return LightGbmModel(texts[_LIGHTGBM])
+        if _ONNX in texts:
+            return OnnxModel(texts[_ONNX])
+        raise NotFoundError(f"model: wanted {_LIGHTGBM} or {_ONNX} beside {', '.join(sorted(texts))}, found neither")
 
 
 class LightGbmModel:
     """Trees are added up here, which is faster than LightGBM and gives the same bits; LightGBM tells contributions."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, text: str) -> None:
         """
         Raises:
-            DamagedError: the content is not a LightGBM text model, or of a kind that is not taken.
+            DamagedError: the text is not a LightGBM model, or of a kind that is not taken.
         """
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        try:
-            self._text = content.decode()
-        except UnicodeDecodeError:
-            raise DamagedError(f"model: wanted LightGBM's text format in {_LIGHTGBM}, got other bytes") from None
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self._text = text
         self._forest = Forest(self._text)
         self.names = self._forest.names
         self.width = len(self.names)
@@ -72,13 +67,17 @@ class OnnxModel:
 
     names = ()
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, text: str) -> None:
         """
         Raises:
-            DamagedError: the content is not an ONNX model from rows of numbers to one score each.
+            DamagedError: the text is not an ONNX model from rows of numbers to one score each.
         """
         import onnxruntime
 
+        try:
+            content = base64.b64decode(text, validate=True)
+        except ValueError:
+            raise DamagedError(f"model: wanted {_ONNX} as base64, got another text") from None
         self.sha256 = hashlib.sha256(content).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
