@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.bind import Binder
-from tidegate.kernel.evaluate import Program
 from tidegate.kernel.expressions import Column, from_arrow
+from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.sql import Source, parse_expression
 
 SCHEMA = pa.schema(
@@ -71,7 +71,9 @@ def bits(value):
 def ours(text, batch):
     node, source = parse_expression(Source("test.sql", text))
     expression = Binder(source, NAMES).bind(node)
-    return Program([expression]).run(batch)[0]
+    evaluation = Evaluation(Program([[expression]]), batch)
+    evaluation.run(0)
+    return evaluation.array(0, 0)
 
 
 def duck(text, rows):

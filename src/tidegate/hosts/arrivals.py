@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -66,12 +67,10 @@ def _decode(schema: Schema, records: Sequence[Record]) -> tuple[npt.NDArray[np.b
 
 
 def _events(schema: Schema, records: Sequence[Record]) -> pa.RecordBatch | None:
-    """The events, if every record is one: all that must be there is, and each id is its record's."""
+    """The events, if every record is one whose id is the record's."""
     try:
         events = to_batch(schema, [record.value for record in records])
-    except (pa.ArrowException, IndexError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    whole = all(field.nullable or not events.column(field.name).null_count for field in schema.fields)
-    if whole and events.column("event_id").to_pylist() == [record.id for record in records]:
-        return events
-    return None
+    ids = events.column("event_id").to_pylist()
+    return events if ids == [record.id for record in records] else None

@@ -24,7 +24,8 @@ import pyarrow as pa
 from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import arrivals, inputs_of, place_of
 from tidegate.hosts.recovery import Recovery
-from tidegate.kernel.decide import Decisions, Kernel
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record

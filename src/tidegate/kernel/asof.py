@@ -18,12 +18,12 @@ import pyarrow as pa
 from tidegate.errors import StateError
 from tidegate.kernel import versions
 from tidegate.kernel.arrivals import Arrived
-from tidegate.kernel.conversions import raw
-from tidegate.kernel.evaluate import Program
 from tidegate.kernel.hashing import combine, hash_column
 from tidegate.kernel.plan import Join, JoinPlan, VersionedTable
+from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.rowlog import NEVER
 from tidegate.kernel.versions import LENGTH_BITS, NIL, TEXTS_END, TIME, VALID, VALUES, Asked, New, Table
+from tidegate.kernel.words import raw
 from tidegate.streams.schema import load_schema
 
 #: Counts up when the arrays of a snapshot change their meaning.
@@ -110,7 +110,7 @@ class _Table:
         self._plan, self._joins = plan, joins
         self._types = [schema.protected_columns[name] for name in plan.columns]
         self._texts = [index for index, type_ in enumerate(self._types) if pa.types.is_string(type_)]
-        self._where = Program([plan.where]) if plan.where else None
+        self._where = Program([[plan.where]]) if plan.where else None
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], schema.arrow))
 
     def look_up(
@@ -144,8 +144,10 @@ class _Table:
         at, events = arrived.at, arrived.events
         hashes, counts = _keys(events, self._plan.keys)
         if self._where:
-            (holds,) = self._where.run(events)
-            counts &= holds.fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+            evaluation = Evaluation(self._where, events)
+            evaluation.run(0)
+            values, known = evaluation.outputs(0)
+            counts &= (values[0] & known[0]) != 0
         if not counts.all():
             rows: Any = pa.array(np.nonzero(counts)[0])
             at, hashes, events = at[counts], hashes[counts], events.take(rows)
@@ -214,7 +216,7 @@ def _words(column: pa.Array[Any]) -> npt.NDArray[np.int64]:
     """int64[n]: what holds the values of a column. What stands for NULL means nothing."""
     if pa.types.is_boolean(column.type):
         return column.fill_null(fill_value=False).to_numpy(zero_copy_only=False).astype(np.int64)
-    return raw(column).view(np.int64)
+    return raw(column)
 
 
 def _array(words: npt.NDArray[np.int64], there: npt.NDArray[np.bool_], type_: pa.DataType) -> pa.Array[Any]:

@@ -1,7 +1,8 @@
 """How the loops of the window engine are compiled: to machine code that runs without Python's lock.
 
 None of these functions makes an array, so that numba need not count references to those it is given: that would cost
-two atomic operations for each array of each call.
+two atomic operations for each array of each call. Division is IEEE 754's and raises nothing: who divides integers looks
+at the divisor first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from importlib.resources import files
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 #: numba's own types do not tell of `_nrt`.
 _njit: Any = numba.njit
@@ -36,14 +40,37 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     is kept under a name that changes with any of them: after an upgrade no old code decides.
     """
     function.__qualname__ += f"_{_DIGEST}"
-    return _njit(function, cache=True, nogil=True, _nrt=False)
+    return _njit(function, cache=True, nogil=True, _nrt=False, error_model="numpy")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that others of these call."""
-    return _njit(function, nogil=True, _nrt=False)
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy")
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is copied to where it is called: a call would cost more than what it does."""
-    return _njit(function, nogil=True, _nrt=False, forceinline=True)
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy", forceinline=True)
+
+
+def _reader(bits: int, result: Any) -> Callable[..., Any]:
+    """A function of an address that reads the integer there, wherever it begins."""
+
+    @intrinsic
+    def read(_: Any, address: Any) -> Any:  # noqa: ARG001 - numba looks at the name
+        def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+            word = ir.IntType(bits)
+            read = builder.load(builder.inttoptr(arguments[0], word.as_pointer()), align=1)
+            return context.cast(builder, read, _INTEGERS[bits], result)
+
+        return result(types.int64), generate
+
+    return read
+
+
+_INTEGERS = {8: types.uint8, 32: types.int32, 64: types.uint64}
+
+#: Read memory, as Arrow's columns lie in it, by address: nobody checks that something is there. Little-endian.
+read_byte: Callable[..., Any] = _reader(8, types.int64)
+read_int32: Callable[..., Any] = _reader(32, types.int64)
+read_word: Callable[..., Any] = _reader(64, types.uint64)

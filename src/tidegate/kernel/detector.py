@@ -8,13 +8,13 @@ from functools import cached_property
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
-from tidegate.kernel.expressions import columns_of
+from tidegate.kernel.expressions import SqlType, columns_of, from_arrow
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.freshness import JoinPolicy, compile_freshness
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
-from tidegate.streams.schema import Schema
+from tidegate.streams.schema import Schema, load_schema
 
 FEATURES, RULES, POLICY = TEXTS = ("features.sql", "rules.yaml", "policy.yaml")
 
@@ -44,6 +44,15 @@ class Detector:
         return self.compiled.joins.joins
 
     @cached_property
+    def columns(self) -> dict[str, SqlType]:
+        """What an event has, that which is joined to it included."""
+        columns = dict(self.stream.protected_columns)
+        for join in self.joined:
+            schema = load_schema(self.compiled.joins.tables[join.table].stream)
+            columns |= {join.column(name): schema.protected_columns[name] for name in join.columns}
+        return {name: from_arrow(arrow) for name, arrow in columns.items()}
+
+    @cached_property
     def streams(self) -> tuple[str, ...]:
         """The streams that it reads: the one that it decides, labels where its windows count by them, those joined."""
         labels = (LABELS,) if self.compiled.plan.label_lanes else ()
@@ -63,6 +72,22 @@ class Detector:
     def features(self) -> dict[str, str]:
         """SQL type by name, in the order of the SELECT."""
         return {name: str(expression.type) for name, expression in self.compiled.expressions.items()}
+
+    @cached_property
+    def running(self) -> tuple[Rule, ...]:
+        """The rules that are run, in the order of rules.yaml."""
+        return tuple(rule for rule in self.rules if rule.runs)
+
+    @cached_property
+    def heaviest_first(self) -> tuple[tuple[int, Rule], ...]:
+        """The live rules, each with its place among those that run."""
+        live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
+        return tuple(sorted(live, key=lambda placed: -placed[1].points))
+
+    @cached_property
+    def shown(self) -> frozenset[str]:
+        """The event's own columns that reasons show."""
+        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features)
 
 
 def compile_detector(name: str, texts: dict[str, str]) -> Detector:

@@ -100,8 +100,8 @@ class AggregateRef:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One of the functions of `evaluate`, whose arguments have just the types that it takes. `options` are constants
-    that are no values: a unit of time, a pattern.
+    """One of the functions of `assemble` or `texts`, whose arguments have just the types that it takes. `options` are
+    constants that are no values: a unit of time, a pattern.
     """
 
     function: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -56,6 +57,12 @@ class Features:
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
     joins: JoinPlan
+
+    @cached_property
+    def rows(self) -> dict[SqlType, list[int]]:
+        """The places of the features of each type, in the order of the SELECT."""
+        types = [expression.type for expression in self.expressions.values()]
+        return {type_: [row for row, other in enumerate(types) if other == type_] for type_ in set(types)}
 
     @property
     def personal(self) -> frozenset[str]:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.bind import near
-from tidegate.kernel.conversions import raw
 from tidegate.kernel.rules import MAX_POINTS
 from tidegate.kernel.times import UNITS_US, parse_duration
+from tidegate.kernel.words import raw
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Freshness, Outcome
 

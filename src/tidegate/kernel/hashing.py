@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.errors import UsageError
-from tidegate.kernel.compiled import entry, inlined
+from tidegate.kernel.compiled import compiled, entry, inlined, read_byte, read_word
 
 # The key is a constant, as every host must come to the same hashes: the first 128 binary digits of pi after the point.
 _K0 = np.uint64(0x243F6A8885A308D3)
@@ -51,41 +51,93 @@ def _round(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
     return v0, v1, _rotate(v2, 32), v3
 
 
+@inlined
+def _start(k0: Any, k1: Any) -> Any:
+    return _SOME ^ k0, _DORA ^ k1 ^ np.uint64(0xEE), _LYGE ^ k0, _BYTE ^ k1
+
+
+@inlined
+def _take(v0: Any, v1: Any, v2: Any, v3: Any, message: Any) -> Any:
+    v3 ^= message
+    for _ in range(2):
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    return v0 ^ message, v1, v2, v3
+
+
+@compiled
+def _finish(v0: Any, v1: Any, v2: Any, v3: Any) -> Any:
+    v2 ^= np.uint64(0xEE)
+    for _ in range(4):
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    first = v0 ^ v1 ^ v2 ^ v3
+    v1 ^= np.uint64(0xDD)
+    for _ in range(4):
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    return first, v0 ^ v1 ^ v2 ^ v3
+
+
+@compiled
+def _siphash(k0: Any, k1: Any, address: Any, length: Any) -> Any:
+    v0, v1, v2, v3 = _start(k0, k1)
+    for word in range(length // 8):
+        v0, v1, v2, v3 = _take(v0, v1, v2, v3, read_word(address + 8 * word))
+    last = np.uint64(length & 0xFF) << np.uint64(56)
+    for byte in range(length % 8):
+        last |= np.uint64(read_byte(address + length - length % 8 + byte)) << np.uint64(8 * byte)
+    v0, v1, v2, v3 = _take(v0, v1, v2, v3, last)
+    return _finish(v0, v1, v2, v3)
+
+
 @entry
-def siphash_each(k0: Any, k1: Any, offsets: Any, content: Any, hashes: Any) -> None:
-    """SipHash-2-4-128 of content[offsets[i]:offsets[i + 1]] (uint8) into hashes[i] (uint64[n, 2]), for every i."""
+def siphash_each(k0: Any, k1: Any, offsets: Any, address: Any, hashes: Any) -> None:
+    """SipHash-2-4-128 of the bytes from address + offsets[i] to address + offsets[i + 1] into hashes[i]
+    (uint64[n, 2]), for every i.
+    """
     for i in range(len(offsets) - 1):
-        start, end = offsets[i], offsets[i + 1]
-        v0, v1, v2, v3 = _SOME ^ k0, _DORA ^ k1 ^ np.uint64(0xEE), _LYGE ^ k0, _BYTE ^ k1
-        length = end - start
-        for word in range(length // 8 + 1):
-            at = start + 8 * word
-            if at + 8 <= end:
-                message = np.uint64(0)
-                for byte in range(8):
-                    message |= np.uint64(content[at + byte]) << np.uint64(8 * byte)
-            else:
-                message = np.uint64(length & 0xFF) << np.uint64(56)
-                for byte in range(end - at):
-                    message |= np.uint64(content[at + byte]) << np.uint64(8 * byte)
-            v3 ^= message
-            for _ in range(2):
-                v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-            v0 ^= message
-        v2 ^= np.uint64(0xEE)
-        for _ in range(4):
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-        hashes[i, 0] = v0 ^ v1 ^ v2 ^ v3
-        v1 ^= np.uint64(0xDD)
-        for _ in range(4):
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-        hashes[i, 1] = v0 ^ v1 ^ v2 ^ v3
+        hashes[i] = _siphash(k0, k1, address + offsets[i], offsets[i + 1] - offsets[i])
+
+
+@compiled
+def hash_bytes(address: Any, length: Any) -> Any:
+    """The hash of the bytes there: two unsigned words."""
+    return _siphash(_K0, _K1, address, length)
+
+
+@compiled
+def hash_word(word: Any) -> Any:
+    """The hash of a word of 64 bits, as of its bytes."""
+    v0, v1, v2, v3 = _start(_K0, _K1)
+    v0, v1, v2, v3 = _take(v0, v1, v2, v3, np.uint64(word))
+    v0, v1, v2, v3 = _take(v0, v1, v2, v3, np.uint64(8) << np.uint64(56))
+    return _finish(v0, v1, v2, v3)
+
+
+@entry
+def hash_keys(parts: Any, hashes: Any, keys: Any) -> None:
+    """The keys of n rows (int64[e, n, 2]) from the hashes of their parts, as `combine` makes them.
+
+    parts[e] says how many parts entity e's key has and, of each, where in `hashes` (int64[h, 2]) its rows begin.
+    """
+    for entity in range(len(parts)):
+        count = parts[entity, 0]
+        for i in range(keys.shape[1]):
+            if count == 1:
+                keys[entity, i, 0] = hashes[parts[entity, 1] + i, 0]
+                keys[entity, i, 1] = hashes[parts[entity, 1] + i, 1]
+                continue
+            v0, v1, v2, v3 = _start(_K0, _K1)
+            for part in range(count):
+                at = parts[entity, 1 + part] + i
+                v0, v1, v2, v3 = _take(v0, v1, v2, v3, np.uint64(hashes[at, 0]))
+                v0, v1, v2, v3 = _take(v0, v1, v2, v3, np.uint64(hashes[at, 1]))
+            v0, v1, v2, v3 = _take(v0, v1, v2, v3, np.uint64((16 * count) & 0xFF) << np.uint64(56))
+            first, second = _finish(v0, v1, v2, v3)
+            keys[entity, i, 0], keys[entity, i, 1] = np.int64(first), np.int64(second)
 
 
 def _hash_pieces(offsets: np.ndarray, content: np.ndarray) -> np.ndarray:
     hashes = np.empty((len(offsets) - 1, 2), np.uint64)
-    content.flags.writeable = False  # as Arrow's buffers are: one type, compiled once
-    siphash_each(_K0, _K1, offsets, content, hashes)
+    siphash_each(_K0, _K1, offsets, content.ctypes.data, hashes)
     return hashes
 
 

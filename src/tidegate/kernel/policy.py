@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tidegate.kernel.times import DAY_US, UNITS_US, parse_duration
 from tidegate.kernel.yamltext import Yaml
+from tidegate.streams.decision import Outcome
 
 #: What a score can lead to, from mild to hard.
-OUTCOMES = ("approve", "review", "decline")
+OUTCOMES: tuple[Outcome, ...] = ("approve", "review", "decline")
 
 #: Rows are kept for as long as lateness and dedupe say: a month covers any source that comes back from the cold.
 MAX_DURATION_US = 31 * DAY_US
@@ -35,10 +34,9 @@ class Policy:
         """int64[n]: the sums of points, within 0 and the cap."""
         return np.minimum(np.maximum(points, 0), self.cap)
 
-    def outcomes(self, scores: npt.NDArray[np.int64], least: npt.NDArray[np.int8]) -> pa.Array[Any]:
-        """string[n]: approve, review or decline. `least` are the mildest that are left, by their number in OUTCOMES."""
-        steps = np.maximum((scores >= self.review).astype(np.int8) + (scores >= self.decline), least)
-        return pa.array([OUTCOMES[step] for step in steps.tolist()], pa.string())
+    def outcomes(self, scores: npt.NDArray[np.int64], least: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """int8[n], by their number in OUTCOMES, as `least` are: the mildest that are left."""
+        return np.maximum((scores >= self.review).astype(np.int8) + (scores >= self.decline), least)
 
 
 def compile_policy(file: str, text: str) -> Policy:

@@ -51,16 +51,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds spent by stage: outside the hash, since no two runs spend the same."""
 
 
-#: Left out of the hash: the hash itself, where the event lay in the log and how long it took are not what decided it.
-_NOT_HASHED = ("hash", "inputs", "stages_us")
+#: How a record ends whose fields that are left out of the hash are empty: the hash itself, where the event lay in the
+#: log and how long it took are not what decided it. They are the last fields.
+_NOT_HASHED = b',"hash":"","inputs":{},"stages_us":{}}'
 
-_encoder = msgspec.json.Encoder(order="sorted")
+_encoder = msgspec.json.Encoder()
 
 
 def decision_hash(decision: Decision) -> str:
-    """SHA-256, in hex, over the canonical JSON (sorted keys, no spaces) of all that decides."""
-    content = {name: getattr(decision, name) for name in decision.__struct_fields__ if name not in _NOT_HASHED}
-    return hashlib.sha256(_encoder.encode(content)).hexdigest()
+    """SHA-256, in hex, over all that decides: the record's own JSON up to `,"hash":`, closed by `}`."""
+    if decision.hash or decision.inputs or decision.stages_us:
+        decision = msgspec.structs.replace(decision, hash="", inputs={}, stages_us={})
+    content = _encoder.encode(decision).removesuffix(_NOT_HASHED)
+    return hashlib.sha256(content + b"}").hexdigest()
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal, cast
 
@@ -31,6 +31,14 @@ LONG_BOUNDS = (-(2**63), 2**63 - 1)
 
 _AVRO_TO_ARROW = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}
 _AVRO_TO_PYTHON = {"string": str, "long": int, "double": float, "boolean": bool}
+_LONG = Annotated[int, msgspec.Meta(ge=LONG_BOUNDS[0], le=LONG_BOUNDS[1])]
+_ARROW_TO_PYTHON: dict[pa.DataType, Any] = {
+    pa.string(): str,
+    pa.int64(): _LONG,
+    pa.timestamp("us"): _LONG,
+    pa.float64(): float,
+    pa.bool_(): bool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Field:
         return base | None if self.nullable else base
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """A stream's schema.
 
@@ -87,11 +95,11 @@ class Schema:
     struct: type[msgspec.Struct]
     """Decodes and checks one event as it came in: personal fields in clear."""
 
-    @property
+    @cached_property
     def personal(self) -> dict[str, PersonalClass]:
         return {field.name: field.personal for field in self.fields if field.personal}
 
-    @property
+    @cached_property
     def protected_columns(self) -> dict[str, pa.DataType]:
         """Columns of the event once it is protected, in order: personal fields hold tokens, a PAN also its parts."""
         columns: dict[str, pa.DataType] = {}
@@ -101,10 +109,20 @@ class Schema:
                 columns |= {f"{field.name}_{part}": pa.string() for part in PAN_PARTS}
         return columns
 
-    @property
+    @cached_property
     def arrow(self) -> pa.Schema:
         """The columnar batch of this stream, as the kernel and the lake see it."""
         return pa.schema(list(self.protected_columns.items()))
+
+    @cached_property
+    def protected(self) -> type[msgspec.Struct]:
+        """Decodes one event as it stands in the log: the protected columns, times as integers of microseconds."""
+        required = {field.name for field in self.fields if not field.nullable}
+        columns = [(name, _ARROW_TO_PYTHON[arrow]) for name, arrow in self.protected_columns.items()]
+        fields: list[Any] = [
+            (name, python) if name in required else (name, python | None, None) for name, python in columns
+        ]
+        return msgspec.defstruct(f"protected_{self.name}", fields, kw_only=True, frozen=True)
 
 
 def _field(declared: dict[str, Any]) -> Field:
