@@ -13,20 +13,11 @@ from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
-from tidegate.kernel.expressions import BOOLEAN, TIMESTAMP, VARCHAR, Call, Column, Literal
-from tidegate.kernel.freshness import lacks
 from tidegate.kernel.hashing import hash_column, hash_keys
-from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.program import Evaluation, Program, lane
+from tidegate.kernel.program import Evaluation
+from tidegate.kernel.stages import EVENT_ID, LANES, Stages
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 from tidegate.kernel.words import raw
-
-# The stages of an event's way. What the windows answer is put in before the features.
-_LANES, _FEATURES, _RULES = 0, 1, 2
-
-_EVENT_ID, _EVENT_TIME = Column("event_id", VARCHAR), Column("event_time", TIMESTAMP)
-
-_FALSE = Literal(value=False, type=BOOLEAN)
 
 #: A row's valid bits are one word.
 _WORD_BYTES = 8
@@ -38,22 +29,13 @@ class Kernel:
     def __init__(self, detector: Detector) -> None:
         features = detector.compiled
         self.detector = detector
-        self._points = np.array([rule.points if rule.status == "live" else 0 for rule in detector.running], np.int64)
-        parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
-        self._program = Program(
-            [
-                [*(lane(expression) for expression in features.lanes), _EVENT_TIME],
-                [*features.expressions.values()],
-                # A condition that is NULL does not hold.
-                [Call("coalesce", (rule.when, _FALSE), BOOLEAN) for rule in detector.running],
-            ],
-            hashed=dict.fromkeys([_EVENT_ID, *(part for key in parts for part in key)]),
-        )
-        self._parts = np.zeros((len(parts), 1 + max(map(len, parts), default=0)), np.int64)
+        self._stages = Stages(detector)
+        keys = self._stages.keys
+        self._parts = np.zeros((len(keys), 1 + max(map(len, keys), default=0)), np.int64)
         """Of each entity, how many parts its key has and the number of each in the program."""
-        for place, key in zip(self._parts, parts, strict=True):
-            place[: 1 + len(key)] = [len(key), *map(self._program.text_number, key)]
-        self._id = np.array([self._program.text_number(_EVENT_ID)])
+        for place, key in zip(self._parts, keys, strict=True):
+            place[: 1 + len(key)] = [len(key), *map(self._stages.program.text_number, key)]
+        self._id = np.array([self._stages.program.text_number(EVENT_ID)])
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
@@ -73,31 +55,14 @@ class Kernel:
         at = np.arange(events.num_rows)
         if labels is not None:
             at += np.searchsorted(labels.at, own.at)
-        evaluation = Evaluation(self._program, events)
-        evaluation.run(_LANES)
+        evaluation = self._stages.begin(events)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
-        evaluation.answer(answers.values[:, at], answers.valid[:, at])
-        evaluation.run(_FEATURES)
-        evaluation.run(_RULES)
-        values, known = evaluation.outputs(_FEATURES)
-        fired = evaluation.outputs(_RULES)[0]
-        points, least = self._points @ fired, np.zeros(events.num_rows, np.int8)
-        for lack in lacks(self.detector.joins, events):
-            if lack.effect:
-                points += lack.effect.points * lack.rows
-                least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
-        score = self.detector.policy.scores(points)
         decisions = Decisions(
             detector=self.detector,
             index=np.arange(events.num_rows),
             events=events,
-            values=values,
-            known=known,
-            texts={row: evaluation.array(_FEATURES, row) for row in self.detector.compiled.rows.get(VARCHAR, [])},
-            fired=fired != 0,
             late=answers.late[at],
-            score=score,
-            outcome=self.detector.policy.outcomes(score, least),
+            judged=self._stages.judge(evaluation, events, answers.values[:, at], answers.valid[:, at]),
         )
         duplicate = answers.duplicate[at]
         return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions
@@ -106,7 +71,7 @@ class Kernel:
         self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]
     ) -> Arrivals:
         rows = own.events.num_rows
-        values, known = evaluation.outputs(_LANES)
+        values, known = evaluation.outputs(LANES)
         times, lanes, known = values[-1], values[:-1] * known[:-1], known[:-1]
         valid = np.zeros((rows, _WORD_BYTES), np.uint8)
         packed = np.packbits(known.T, axis=1, bitorder="little")

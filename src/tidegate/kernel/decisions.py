@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,8 +15,9 @@ import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.expressions import BOOLEAN, DOUBLE
-from tidegate.kernel.freshness import lacks
+from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.stages import Judged, lacking
 from tidegate.kernel.words import raw, to_arrow
 from tidegate.streams.decision import Decision, Outcome, Value, decision_hash
 
@@ -28,25 +30,16 @@ class Decisions:
     index: npt.NDArray[np.int64]
     """Row of the batch of events that each decision is about."""
     events: pa.RecordBatch
-    values: npt.NDArray[np.int64]
-    """int64[f, m]: the features, a row each, doubles by their bits; those of a text mean nothing."""
-    known: npt.NDArray[np.uint8]
-    """uint8[f, m]: 0 where a feature is NULL."""
-    texts: Mapping[int, pa.Array[Any]]
-    """The features that are texts, by row."""
-    fired: npt.NDArray[np.bool_]
-    """bool[r, m]: which of the rules that run fired."""
     late: npt.NDArray[np.bool_]
-    score: npt.NDArray[np.int64]
-    outcome: npt.NDArray[np.int8]
-    """By their number in OUTCOMES."""
+    judged: Judged
 
     @cached_property
     def features(self) -> pa.RecordBatch:
         """In the order of the SELECT."""
         expressions = self.detector.compiled.expressions
+        values, known, texts = self.judged.values, self.judged.known, self.judged.texts
         columns = [
-            self.texts[row] if row in self.texts else to_arrow(self.values[row : row + 1], self.known[row], kept.type)
+            texts[row] if row in texts else to_arrow(values[row : row + 1], known[row], kept.type)
             for row, kept in enumerate(expressions.values())
         ]
         return pa.RecordBatch.from_arrays(columns, list(expressions))
@@ -54,16 +47,20 @@ class Decisions:
     @property
     def outcomes(self) -> list[Outcome]:
         """approve, review or decline."""
-        return [OUTCOMES[step] for step in self.outcome.tolist()]
+        return [OUTCOMES[step] for step in self.judged.outcome.tolist()]
 
     def table(self) -> pa.Table:
-        """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
+        """event_id, event_time, every feature by name, model_score if the detector has a model, rules (list<string>:
+        those that fired), score, outcome, late.
+        """
+        model_score = self.judged.model_score
         names = {
             "event_id": self.events.column("event_id"),
             "event_time": self.events.column("event_time"),
             **dict(zip(self.features.schema.names, self.features.columns, strict=True)),
+            **({MODEL_SCORE: pa.array(model_score, mask=np.isnan(model_score))} if self.detector.model else {}),
             "rules": self._fired(),
-            "score": pa.array(self.score),
+            "score": pa.array(self.judged.score),
             "outcome": pa.array(self.outcomes, pa.string()),
             "late": pa.array(self.late),
         }
@@ -72,7 +69,7 @@ class Decisions:
     def _fired(self) -> pa.Array[Any]:
         """list<string>[m]: the names of the rules that fired, in the order of rules.yaml."""
         names = pa.array([rule.name for rule in self.detector.running], pa.string())
-        fired = self.fired.T
+        fired = self.judged.fired.T
         offsets: Any = pa.array(np.concatenate([[0], np.cumsum(fired.sum(axis=1))]), pa.int32())
         which: Any = pa.array(np.nonzero(fired)[1])
         return pa.ListArray.from_arrays(offsets, names.take(which))
@@ -84,13 +81,8 @@ class Decisions:
             detector=self.detector,
             index=self.index[rows],
             events=self.events.take(which),
-            values=self.values[:, rows],
-            known=self.known[:, rows],
-            texts={row: column.take(which) for row, column in self.texts.items()},
-            fired=self.fired[:, rows],
             late=self.late[rows],
-            score=self.score[rows],
-            outcome=self.outcome[rows],
+            judged=self.judged.take(rows),
         )
 
     def records(self) -> list[Decision]:
@@ -103,23 +95,26 @@ class Decisions:
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
         own = {name: _values(self.events.column(name)) for name in detector.shown}
         since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
-        lacking = lacks(detector.joins, self.events)
+        lacks = lacking(detector, self.events, self.judged.model_score)
         heads = zip(
             self.events.column("event_id").to_pylist(),
             _values(self.events.column("event_time")),
             self.late.tolist(),
-            self.score.tolist(),
+            self.judged.score.tolist(),
             self.outcomes,
-            self.fired.T.tolist(),
+            self.judged.fired.T.tolist(),
             self._features(),
+            [None if math.isnan(score) else score for score in self.judged.model_score.tolist()],
             strict=True,
         )
-        for row, (event_id, time, late, score, outcome, fired, values) in enumerate(heads):
+        for row, (event_id, time, late, score, outcome, fired, values, model_score) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
             heaviest = [rule for place, rule in detector.heaviest_first if fired[place]]
-            known = by_name | {name: column[row] for name, column in own.items()} if own and heaviest else by_name
+            known = by_name
+            if heaviest and (own or detector.model):
+                known = {**by_name, **{name: column[row] for name, column in own.items()}, MODEL_SCORE: model_score}
             said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
-            lacked = [lack for lack in lacking if lack.rows[row]]
+            lacked = [lack for lack in lacks if lack.rows[row]]
             if any(lack.effect for lack in lacked):
                 said += [(lack.effect.points, lack.name, lack.reason) for lack in lacked if lack.effect]
                 said.sort(key=lambda part: -part[0])
@@ -129,6 +124,8 @@ class Decisions:
                 stream=detector.stream.name,
                 detector=detector.name,
                 detector_version=detector.version,
+                model_version=detector.model.id if detector.model else None,
+                model_score=model_score,
                 features=by_name,
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
@@ -144,16 +141,17 @@ class Decisions:
 
     def _features(self) -> Iterator[tuple[Value, ...]]:
         """The features of each decision."""
-        columns: list[list[Value]] = self.values.tolist()
+        values = self.judged.values
+        columns: list[list[Value]] = values.tolist()
         rows = self.detector.compiled.rows
         doubles, conditions = rows.get(DOUBLE, []), rows.get(BOOLEAN, [])
-        for row, column in zip(doubles, self.values[doubles].view(np.float64).tolist(), strict=True):
+        for row, column in zip(doubles, values[doubles].view(np.float64).tolist(), strict=True):
             columns[row] = column
-        for row, column in zip(conditions, (self.values[conditions] != 0).tolist(), strict=True):
+        for row, column in zip(conditions, (values[conditions] != 0).tolist(), strict=True):
             columns[row] = column
-        for row, texts in self.texts.items():
+        for row, texts in self.judged.texts.items():
             columns[row] = texts.to_pylist()
-        for row, place in zip(*(found.tolist() for found in np.nonzero(self.known == 0)), strict=True):
+        for row, place in zip(*(found.tolist() for found in np.nonzero(self.judged.known == 0)), strict=True):
             columns[row][place] = None
         return zip(*columns, strict=True)
 

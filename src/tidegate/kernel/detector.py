@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
-from tidegate.kernel.expressions import SqlType, columns_of, from_arrow
+from tidegate.kernel.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
 from tidegate.kernel.features import Features, compile_features
-from tidegate.kernel.freshness import JoinPolicy, compile_freshness
+from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
+from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
@@ -32,6 +34,12 @@ class Detector:
     policy: Policy
     joins: dict[str, JoinPolicy]
     """What policy.yaml says of joins, by name."""
+    model: Model | None = None
+
+    @property
+    def model_score(self) -> AggregateRef:
+        """Where expressions find the model's score: after the answers of the windows."""
+        return _model_score(self.compiled)
 
     @property
     def stream(self) -> Schema:
@@ -87,11 +95,18 @@ class Detector:
     @cached_property
     def shown(self) -> frozenset[str]:
         """The event's own columns that reasons show."""
-        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features)
+        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features) - {
+            MODEL_SCORE
+        }
 
 
-def compile_detector(name: str, texts: dict[str, str]) -> Detector:
-    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml.
+def _model_score(features: Features) -> AggregateRef:
+    return AggregateRef(len(features.plan.aggregates), DOUBLE)
+
+
+def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None = None) -> Detector:
+    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml and, if it has a model, its card
+    and what `models` makes it of. Without `models` the model is missing.
 
     Raises:
         DetectorError: a text is missing or wrong: file, line, column, what was found, what was expected.
@@ -101,14 +116,22 @@ def compile_detector(name: str, texts: dict[str, str]) -> Detector:
             raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
-    rules = compile_rules(RULES, texts[RULES], features)
+    model = _model(texts, features, models) if CARD in texts else None
+    more = {MODEL_SCORE: _model_score(features)} if model else {}
+    rules = compile_rules(RULES, texts[RULES], features, more)
     joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
-    return Detector(name, _version(texts), features, rules, policy, joins)
+    return Detector(name, _version(texts), features, rules, policy, joins, model)
 
 
-def _version(texts: dict[str, str]) -> str:
+def _model(texts: Mapping[str, str], features: Features, models: Loader | None) -> Model:
+    types = {name: str(expression.type) for name, expression in features.expressions.items()}
+    return compile_card(CARD, texts, types, missing=compile_missing(POLICY, texts[POLICY]), models=models)
+
+
+def _version(texts: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for file in TEXTS:
+    # The card holds the hash of the model's file.
+    for file in (*TEXTS, CARD) if CARD in texts else TEXTS:
         for part in (file.encode(), texts[file].encode("utf-8", "surrogatepass")):
             digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:VERSION_DIGITS]

@@ -18,6 +18,9 @@ from tidegate.kernel.words import raw
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Freshness, Outcome
 
+#: The column that rules read, of what the model says.
+MODEL_SCORE = "model_score"
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -44,9 +47,10 @@ class JoinPolicy:
 
 
 class Lack(NamedTuple):
-    """What one join lacked, and in which rows."""
+    """What one join, or the model, lacked, and in which rows."""
 
     join: str
+    """Its name; MODEL_SCORE of the model."""
     state: Freshness
     effect: Effect
     rows: npt.NDArray[np.bool_]
@@ -58,6 +62,8 @@ class Lack(NamedTuple):
 
     @property
     def reason(self) -> str:
+        if self.join == MODEL_SCORE:
+            return "The model gave no score"
         return (
             f"Nothing is known of {self.join}" if self.state == "defaulted" else f"What is known of {self.join} is old"
         )

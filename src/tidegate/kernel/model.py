@@ -18,9 +18,6 @@ from tidegate.kernel.yamltext import Yaml
 
 CARD = "model/card.yaml"
 
-#: The column that rules read.
-MODEL_SCORE = "model_score"
-
 #: Types of features that a model takes: it is given doubles.
 NUMBERS = tuple(str(type_) for type_ in (BOOLEAN, DOUBLE, *INTEGER_DIGITS))
 

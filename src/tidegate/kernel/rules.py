@@ -87,7 +87,8 @@ def compile_rules(
     names: dict[str, Expression] = {
         name: Column(name, from_arrow(arrow)) for name, arrow in features.stream.protected_columns.items()
     }
-    names |= {name.lower(): expression for name, expression in features.expressions.items()} | (more or {})
+    names |= {name.lower(): expression for name, expression in features.expressions.items()}
+    names |= more or {}
     rules: dict[str, Rule] = {}
     for node in root["rules"].list():
         keys = node.mapping(("name", "when", "points", "reason", "status"))
@@ -105,11 +106,13 @@ def compile_rules(
         expression, source = parse_expression(keys["when"].sql())
         when = Binder(source, names).condition(expression)
         check_in_duckdb(source)
-        rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
+        rules[name] = Rule(
+            name, when, points, _reason(keys["reason"], features, names, more or {}), cast("Status", status)
+        )
     return tuple(rules.values())
 
 
-def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> Reason:
+def _reason(node: Yaml, features: Features, names: Mapping[str, Expression], more: Mapping[str, Expression]) -> Reason:
     words = node.words()
     if not words.strip():
         node.fail("an empty reason", "a reason in words")
@@ -118,7 +121,7 @@ def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> 
     if any(brace in text for text in texts for brace in "{}"):
         node.fail(repr(words[:60]), "each { with its }: {feature_name}")
     for name in placeholders:
-        if name not in features.expressions and name not in features.stream.protected_columns:
+        if name not in {*features.expressions, *features.stream.protected_columns, *more}:
             node.fail(f"the placeholder {{{name}}}", near(name, names))
         if name in features.personal or name in features.stream.personal:
             node.fail(f"the placeholder {{{name}}}, a personal field", "a placeholder that shows nobody")

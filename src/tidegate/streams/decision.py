@@ -32,6 +32,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     detector: str
     detector_version: str
     model_version: str | None = None
+    model_score: float | None = None
+    """What the model said; None also where it was missing or failed, which `freshness` says then."""
     features: dict[str, Value]
     rules: dict[str, bool]
     shadow: list[str] = []
