@@ -251,6 +251,8 @@ def check(
     from tidegate.wiring import read_detector, read_detector_texts
 
     detector, texts = read_detector(folder), read_detector_texts(folder)
+    if detector.model and detector.model.fault:
+        raise NotFoundError(f"model {detector.model.id} of {detector.name}: {detector.model.fault}")
     deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
     live = [rule for rule in detector.rules if rule.status == "live"]
     found: dict[str, Any] = {
@@ -259,6 +261,7 @@ def check(
         "stream": detector.stream.name,
         "features": {name: str(kind) for name, kind in detector.features.items()},
         "rules": {rule.name: rule.status for rule in detector.rules},
+        "model": detector.model.id if detector.model else None,
         "deviations": [str(deviation) for deviation in deviations],
     }
     if as_json:
@@ -266,7 +269,8 @@ def check(
     else:
         typer.echo(
             f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
-            f"{len(detector.rules)} rules, {len(live)} of them live."
+            f"{len(detector.rules)} rules, {len(live)} of them live"
+            f"{f', model {detector.model.id}' if detector.model else ''}."
         )
         for deviation in deviations:
             typer.echo(f"{examples.FILE}: {deviation}")

@@ -13,11 +13,11 @@ from tests.kernel.transactions import arrived
 from tidegate.errors import DetectorError
 from tidegate.hosts.examples import check_examples, read_examples
 from tidegate.kernel.decide import Kernel
-from tidegate.kernel.detector import compile_detector
 from tidegate.simulator.company import Company
 from tidegate.simulator.day import Day
 from tidegate.simulator.fraud import KINDS
 from tidegate.streams.schema import load_schema
+from tidegate.wiring import read_detector, read_detector_texts
 
 DETECTORS = Path(__file__).resolve().parents[2] / "detectors"
 NAMES = sorted(folder.name for folder in DETECTORS.iterdir())
@@ -28,12 +28,12 @@ SECONDS = 60
 
 
 def texts_of(name):
-    return {path.name: path.read_text() for path in (DETECTORS / name).iterdir()}
+    return read_detector_texts(DETECTORS / name)
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def detector(request):
-    return compile_detector(request.param, texts_of(request.param))
+    return read_detector(DETECTORS / request.param)
 
 
 def test_the_examples_come_out_as_they_say(detector):
@@ -55,7 +55,7 @@ def test_an_ordinary_day_is_among_the_examples(detector):
 
 
 def test_what_deviates_is_told_in_words():
-    detector = compile_detector("handbook", texts_of("handbook"))
+    detector = read_detector(DETECTORS / "handbook")
     text = texts_of("handbook")["examples.yaml"].replace("rules: [amount_is_high]", "rules: [terminal_is_risky]")
     (deviation,) = check_examples(detector, text)
     assert str(deviation) == (
@@ -80,7 +80,7 @@ def test_what_deviates_is_told_in_words():
     ],
 )
 def test_what_is_wrong_with_examples_is_told_with_its_place(was, becomes, said):
-    detector = compile_detector("handbook", texts_of("handbook"))
+    detector = read_detector(DETECTORS / "handbook")
     text = texts_of("handbook")["examples.yaml"]
     assert was in text
     with pytest.raises(DetectorError) as caught:
@@ -143,7 +143,7 @@ def test_duckdb_runs_the_same_text_and_gives_the_same_features(detector, day):
 
 def test_every_kind_of_fraud_is_caught_and_honest_customers_are_left_alone(day):
     transactions, labels, before, frauds = day
-    detector = compile_detector("card_fraud", texts_of("card_fraud"))
+    detector = read_detector(DETECTORS / "card_fraud")
     outcomes = defaultdict(Counter)
     for decision in Kernel(detector).decide(arrived(transactions, labels, before)).records():
         outcomes[frauds[decision.event_id]][decision.outcome] += 1

@@ -69,12 +69,12 @@ class Detector:
 
     @cached_property
     def readers(self) -> dict[str, list[str]]:
-        """The features that read a join, outside of windows, by its name."""
+        """The features that read a join, outside of windows, by its name; of the model its score."""
         read = {name: columns_of(expression) for name, expression in self.compiled.expressions.items()}
         return {
             join: [name for name, columns in read.items() if any(column.startswith(f"{join}.") for column in columns)]
             for join in self.joins
-        }
+        } | {MODEL_SCORE: [MODEL_SCORE]}
 
     @cached_property
     def features(self) -> dict[str, str]:
