@@ -56,7 +56,7 @@ def test_an_ordinary_day_is_among_the_examples(detector):
 
 def test_what_deviates_is_told_in_words():
     detector = read_detector(DETECTORS / "handbook")
-    text = texts_of("handbook")["examples.yaml"].replace("rules: [amount_is_high]", "rules: [terminal_is_risky]")
+    text = texts_of("handbook")["examples.yaml"].replace("rules: [amount_is_high,", "rules: [terminal_is_risky,")
     (deviation,) = check_examples(detector, text)
     assert str(deviation) == (
         "more than genuine payments reach, event 1: terminal_is_risky did not fire; amount_is_high fired"
@@ -69,7 +69,7 @@ def test_what_deviates_is_told_in_words():
         ("kind: payment, amount_minor: 22001", "kind: payments, amount_minor: 22001", "the kind 'payments'"),
         ("amount_minor: 22001", "amount: 22001", "the key 'amount'; expected a known name, such as amount_minor"),
         ("amount_minor: 22001", "amount_minor: much", "found 'much'; expected a long"),
-        ("rules: [amount_is_high]", "rules: [amount_high]", "such as amount_is_high"),
+        ("rules: [amount_is_high,", "rules: [amount_high,", "such as amount_is_high"),
         ("outcome: review", "outcome: refuse", "the outcome 'refuse'"),
         ("channel: pos", "channel: post", "found 'post'; expected a known name, such as pos"),
         ("card_present: true", "card_present: maybe", "found 'maybe'; expected a boolean"),
