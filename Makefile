@@ -15,8 +15,12 @@ demo: .venv/ready ## run the whole company on this machine, with live simulated 
 	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) tidegate demo $(ARGS) & fg >/dev/null'; \
 		else $(RUN) tidegate demo $(ARGS); fi
 
+# Tests that start the company's processes, or a browser, have the machine to themselves.
+WHOLE := tests/browser tests/e2e tests/faults
+
 test: .venv/ready browser ## run all tests
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
+	$(RUN) pytest $(WHOLE)
 
 format: .venv/ready ## bring the code into its one form
 	$(RUN) ruff format .

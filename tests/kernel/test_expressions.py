@@ -147,6 +147,7 @@ dayofyear(u) | extract(hour FROM u) | extract(dow FROM u) | extract(doy FROM u) 
 epoch(u) | extract(epoch FROM u) | epoch(u - v) | u - v > INTERVAL 1 HOUR | u - INTERVAL '90' MINUTE
 u + INTERVAL 2 DAY | INTERVAL 1 HOUR + u | date_diff('hour', u, v) | date_diff('day', u, v) | date_diff('second', u, v)
 datediff('minute', u, v) | date_sub('hour', u, v) | date_sub('day', u, v) | date_diff('millisecond', u, v)
+date_trunc('hour', u) | date_trunc('day', u) | date_trunc('week', v) | date_trunc('minute', u - INTERVAL 1 DAY)
 hour(u) BETWEEN 0 AND 6 | isodow(u) >= 6 | CAST('2026-01-02 03:04:05' AS TIMESTAMP) < u
 """
 

@@ -24,8 +24,12 @@ WINDOW card AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HO
        before AS (PARTITION BY pan ORDER BY event_time
                   RANGE BETWEEN INTERVAL '7' DAY PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW),
        pair AS (PARTITION BY pan, merchant_id ORDER BY event_time
-                RANGE BETWEEN INTERVAL 3 DAY PRECEDING AND INTERVAL 0 SECOND PRECEDING)
+                RANGE BETWEEN INTERVAL 3 DAY PRECEDING AND INTERVAL 0 SECOND PRECEDING),
+       computed AS (PARTITION BY substr(pan, 1, 1), date_trunc('day', event_time), amount_minor // 100, card_present
+                    ORDER BY event_time RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND CURRENT ROW)
 """
+
+WINDOW_NAMES = ["card", "week", "terminal", "before", "pair", "computed"]
 
 INTEGERS = [
     "amount_minor",
@@ -59,7 +63,7 @@ def aggregates():
         return st.builds(
             lambda condition, window: f"{call}{condition} OVER {window}",
             st.one_of(st.just(""), st.sampled_from(CONDITIONS).map(lambda text: f" FILTER (WHERE {text})")),
-            st.sampled_from(["card", "week", "terminal", "before", "pair"]),
+            st.sampled_from(WINDOW_NAMES),
         )
 
     calls = st.one_of(
@@ -174,7 +178,7 @@ VARIANCES = st.builds(
     st.sampled_from(["VAR_SAMP", "VAR_POP", "VARIANCE", "STDDEV_SAMP", "STDDEV_POP", "STDDEV"]),
     st.sampled_from(INTEGERS),
     st.one_of(st.just(""), st.sampled_from(CONDITIONS).map(" FILTER (WHERE {})".format)),
-    st.sampled_from(["card", "week", "terminal", "before", "pair"]),
+    st.sampled_from(WINDOW_NAMES),
 )
 
 

@@ -86,6 +86,8 @@ class Aggregates:
     lanes: list[Expression] = field(default_factory=list[Expression])
     types: list[SqlType] = field(default_factory=list[SqlType])
     """What each aggregate gives."""
+    derived: dict[str, Expression] = field(default_factory=dict[str, Expression])
+    """Columns that rows are gathered by and that no stream has, by name."""
     _entities: list[Entity] = field(default_factory=list[Entity])
     _windows: list[Window] = field(default_factory=list[Window])
     _named: dict[str, _Frame] = field(default_factory=dict[str, _Frame])
@@ -246,18 +248,27 @@ class Aggregates:
                 node, "a window without PARTITION BY", "PARTITION BY the columns that rows are gathered by"
             )
         binder = Binder(self.source, self.scope.names, refused=self.scope.refused)
-        columns: dict[str, None] = {}
-        for part in parts:
-            column = binder.bind(part) if isinstance(part, exp.Column) else None
-            if not isinstance(column, Column):
-                self.source.fail(part, spell(part), "a column to partition by")
-            if column.type == DOUBLE:
-                self.source.fail(part, f"the DOUBLE {column.name!r}", "a column of another type to partition by")
-            columns[column.name] = None
+        columns = dict.fromkeys(self._key(part, binder.bind(part)) for part in parts)
         self._order(binder, node)
         lower_us, upper_us, excludes_row = self._frame(node)
         window = Window(_index(self._entities, Entity(tuple(columns))), lower_us, upper_us)
         return _Frame(_index(self._windows, window), excludes_row)
+
+    def _key(self, node: exp.Expr, key: Expression) -> str:
+        """The name of a column that rows are gathered by; what is no column becomes one, named by its text."""
+        if key.type in INTEGER_DIGITS:
+            key = key if isinstance(key, Column) else convert(key, BIGINT)
+        elif key.type not in (BOOLEAN, VARCHAR, TIMESTAMP):
+            wanted = "an integer, BOOLEAN, VARCHAR or TIMESTAMP to partition by"
+            self.source.fail(node, f"{spell(node)} of type {key.type}", wanted)
+        if isinstance(key, Column):
+            return key.name
+        for name, other in self.derived.items():
+            if other == key:
+                return name
+        name = " ".join(node.sql().split())
+        self.derived[name] = key
+        return name
 
     def _order(self, binder: Binder, node: exp.Expr) -> None:
         order = node.args.get("order")

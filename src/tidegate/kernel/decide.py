@@ -14,7 +14,7 @@ from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.hashing import hash_column, hash_keys
-from tidegate.kernel.program import Evaluation
+from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.stages import EVENT_ID, LANES, Stages
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 from tidegate.kernel.words import raw
@@ -36,6 +36,7 @@ class Kernel:
         for place, key in zip(self._parts, keys, strict=True):
             place[: 1 + len(key)] = [len(key), *map(self._stages.program.text_number, key)]
         self._id = np.array([self._stages.program.text_number(EVENT_ID)])
+        self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
@@ -49,6 +50,8 @@ class Kernel:
         own = arrived.get(self.detector.stream.name, self._nothing)
         if self.detector.joined:
             own = self._joins.widen(arrived, own)
+        if self.detector.compiled.derived:
+            own = Arrived(own.at, self._with_derived(own.events))
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
         events = own.events
         # Where each event stands among all that the windows take.
@@ -66,6 +69,14 @@ class Kernel:
         )
         duplicate = answers.duplicate[at]
         return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions
+
+    def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
+        """The events and what windows gather them by that no stream has."""
+        evaluation = Evaluation(self._derived, events)
+        evaluation.run(0)
+        names = self.detector.compiled.derived
+        columns = [evaluation.array(0, place) for place in range(len(names))]
+        return pa.RecordBatch.from_arrays([*events.columns, *columns], [*events.schema.names, *names])
 
     def _arrivals(
         self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]

@@ -53,12 +53,13 @@ class Detector:
 
     @cached_property
     def columns(self) -> dict[str, SqlType]:
-        """What an event has, that which is joined to it included."""
+        """What an event has, that which is joined to it and that which windows gather by included."""
         columns = dict(self.stream.protected_columns)
         for join in self.joined:
             schema = load_schema(self.compiled.joins.tables[join.table].stream)
             columns |= {join.column(name): schema.protected_columns[name] for name in join.columns}
-        return {name: from_arrow(arrow) for name, arrow in columns.items()}
+        derived = {name: expression.type for name, expression in self.compiled.derived.items()}
+        return {name: from_arrow(arrow) for name, arrow in columns.items()} | derived
 
     @cached_property
     def streams(self) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class Features:
 
     stream: Schema
     expressions: dict[str, Expression]
+    derived: dict[str, Expression]
+    """Columns that windows gather by and that no stream has: evaluated before all else."""
     lanes: tuple[Expression, ...]
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
@@ -98,11 +100,12 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     check_in_duckdb(source)
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
-    read = [*expressions.values(), *aggregates.lanes, *gathered]
+    read = [*expressions.values(), *aggregates.lanes, *aggregates.derived.values(), *gathered]
     joins = join_plan(scope.joined, read, lateness_us=lateness_us)
     return Features(
         stream=scope.stream,
         expressions=expressions,
+        derived=aggregates.derived,
         lanes=tuple(aggregates.lanes),
         aggregate_types=tuple(aggregates.types),
         plan=plan,

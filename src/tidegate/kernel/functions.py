@@ -39,7 +39,7 @@ from tidegate.kernel.expressions import (
     SqlType,
     decimal,
 )
-from tidegate.kernel.times import PARTS, UNITS_US
+from tidegate.kernel.times import DAY_US, PARTS, UNITS_US
 
 
 def _micros(expression: Expression) -> Expression:
@@ -278,6 +278,20 @@ def _difference(function: str) -> Callable[[Arguments], Expression]:
     return build
 
 
+def _truncated(arguments: Arguments) -> Expression:
+    """DATE_TRUNC: how many whole units since 1970, as a time again. A week begins on Monday, 1970 on a Thursday."""
+    unit, lengths_us = _word(arguments[0], "a unit of time"), {**UNITS_US, "week": 7 * DAY_US}
+    if unit not in lengths_us:
+        raise MismatchError(f"the unit {unit!r}", f"one of {', '.join(lengths_us)}")
+    if arguments[1].type not in (TIMESTAMP, NULL):
+        raise MismatchError(describe(arguments[1:]), "a TIMESTAMP")
+    moved, length = Literal(4 * DAY_US if unit == "week" else 0, INTERVAL), lengths_us[unit]
+    time = Call("subtract", (_micros(convert(arguments[1], TIMESTAMP)), moved), INTERVAL)
+    units = Call("boundaries", (Literal(0, INTERVAL), time), BIGINT, (length,))
+    whole = Call("multiply", (units, Literal(length, BIGINT)), BIGINT)
+    return Call("cast", (Call("add", (Call("cast", (whole,), INTERVAL), moved), INTERVAL),), TIMESTAMP)
+
+
 def cast(value: Expression, to: SqlType) -> Expression:
     """CAST and TRY_CAST, which are one here: what can't be converted is NULL."""
     source = value.type
@@ -367,6 +381,7 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[[Arguments], Expression]]] = {
     "date_part": (2, 2, _date_part),
     "date_diff": (3, 3, _difference("boundaries")),
     "datediff": (3, 3, _difference("boundaries")),
+    "date_trunc": (2, 2, _truncated),
     "date_sub": (3, 3, _difference("elapsed")),
     "datesub": (3, 3, _difference("elapsed")),
     **{part: (1, 1, _of_part(part)) for part in ("epoch", *PARTS) if part not in ("dow", "doy")},
