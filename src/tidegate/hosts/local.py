@@ -48,6 +48,9 @@ _POLL_MS = 100
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
 
+#: Decisions explained of one batch: enough for any hour but that of an attack, in which those that follow must not wait.
+_MAX_EXPLAINED = 32
+
 #: What an alert shows of the event.
 _SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
 
@@ -75,7 +78,7 @@ class LocalHost:
         for kernel in self._kernels:
             self._replay(kernel, self._recovery.restore(kernel, committed), committed)
             # The first event shall not wait for the machine code to be loaded.
-            kernel.decide({})
+            kernel.decide({}).explain([])
         self._kept_ms = clock.now_ms()
 
     def step(self, timeout_ms: int) -> int:
@@ -135,12 +138,21 @@ class LocalHost:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
         shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
+        started_ns, explained = time.perf_counter_ns(), acted_on[:_MAX_EXPLAINED]
+        explanations = dict(zip(explained, decisions.explain(explained), strict=True))
+        explain_us = (time.perf_counter_ns() - started_ns) // 1000
+        spent_us = {**spent_us, "explain": explain_us} if explained else spent_us
         decided_ms = self._clock.now_ms()
         for row, (decision, (record, inputs)) in enumerate(zip(made, sources, strict=True)):
             entry_id = f"{decision.detector}:{decision.event_id}"
             # The clocks of door and engine may differ where they run on two machines.
             queue_us = max(0, polled_ms - record.timestamp_ms) * 1000
-            whole = msgspec.structs.replace(decision, inputs=inputs, stages_us={"queue": queue_us, **spent_us})
+            whole = msgspec.structs.replace(
+                decision,
+                explanation=explanations.get(row),
+                inputs=inputs,
+                stages_us={"queue": queue_us, **spent_us},
+            )
             entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
             if row in shown:
                 alert = Alert(

@@ -39,9 +39,9 @@ MAX_TOLD = 100
 #: Fields told apart by the names within them.
 _BY_NAME = ("features", "rules", "points", "versions", "freshness")
 
-#: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, and no two
-#: runs take the same time.
-_NOT_COMPARED = ("hash", "inputs", "stages_us")
+#: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, an
+#: explanation is told of the outcome, and no two runs take the same time.
+_NOT_COMPARED = ("hash", "explanation", "inputs", "stages_us")
 
 Progress = Callable[[int, int], None]
 

@@ -13,6 +13,7 @@ from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
+from tidegate.kernel.explain import Answered
 from tidegate.kernel.hashing import hash_column, hash_keys
 from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.stages import EVENT_ID, LANES, Stages
@@ -60,12 +61,15 @@ class Kernel:
             at += np.searchsorted(labels.at, own.at)
         evaluation = self._stages.begin(events)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
+        answered = Answered(answers.values[:, at], answers.valid[:, at])
         decisions = Decisions(
             detector=self.detector,
             index=np.arange(events.num_rows),
             events=events,
             late=answers.late[at],
-            judged=self._stages.judge(evaluation, events, answers.values[:, at], answers.valid[:, at]),
+            judged=self._stages.judge(evaluation, events, *answered),
+            answered=answered,
+            stages=self._stages,
         )
         duplicate = answers.duplicate[at]
         return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
+from tidegate.kernel.explain import Answered, Explainer
 from tidegate.kernel.expressions import BOOLEAN, DOUBLE
 from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.stages import Judged, lacking
+from tidegate.kernel.stages import Judged, Stages, lacking
 from tidegate.kernel.words import raw, to_arrow
-from tidegate.streams.decision import Decision, Outcome, Value, decision_hash
+from tidegate.streams.decision import Decision, Explanation, Outcome, Value, decision_hash
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Decisions:
     events: pa.RecordBatch
     late: npt.NDArray[np.bool_]
     judged: Judged
+    answered: Answered
+    stages: Stages
 
     @cached_property
     def features(self) -> pa.RecordBatch:
@@ -83,7 +86,13 @@ class Decisions:
             events=self.events.take(which),
             late=self.late[rows],
             judged=self.judged.take(rows),
+            answered=self.answered.take(rows),
+            stages=self.stages,
         )
+
+    def explain(self, rows: Sequence[int]) -> list[Explanation]:
+        """Explain these of the decisions, in their order: to be asked in the thread of the kernel."""
+        return Explainer(self.stages, self.events, self.answered, self.judged).explain(rows)
 
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""

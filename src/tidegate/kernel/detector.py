@@ -9,6 +9,7 @@ from functools import cached_property
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
+from tidegate.kernel.explained import check_explained
 from tidegate.kernel.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
@@ -117,6 +118,7 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
             raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
+    check_explained(POLICY, texts[POLICY], features)
     model = _model(texts, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)

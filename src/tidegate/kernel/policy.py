@@ -29,6 +29,8 @@ class Policy:
     decline: int
     cap: int
     """No score is higher; none is lower than 0."""
+    explain: tuple[str, ...]
+    """Columns of the event that explanations try other values of."""
 
     def scores(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """int64[n]: the sums of points, within 0 and the cap."""
@@ -45,7 +47,7 @@ def compile_policy(file: str, text: str) -> Policy:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
     root = Yaml.parse(file, text)
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model"))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model", "explain"))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")
@@ -65,6 +67,7 @@ def compile_policy(file: str, text: str) -> Policy:
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
+        explain=tuple(node.words() for node in keys["explain"].list()) if "explain" in keys else (),
     )
 
 

@@ -48,10 +48,11 @@ class LightGbmModel:
         return self._forest.scores(rows)
 
     def contributions(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        booster = self._booster
         if not len(rows):
             return np.empty((0, self.width))
         # With a bias in the last column.
-        told: Any = self._booster.predict(rows, pred_contrib=True, num_threads=1)
+        told: Any = booster.predict(rows, pred_contrib=True, num_threads=1)
         return np.asarray(told, np.float64)[:, :-1]
 
     @cached_property
