@@ -25,7 +25,7 @@ TEXTS = {
                SUM(amount_minor) OVER card AS spent,
                SUM(amount_minor) FILTER (WHERE card_present) OVER card AS spent_in_shops,
                AVG(amount_minor) OVER card AS average,
-               MAX(amount_minor) OVER card AS largest,
+               MAX(amount_minor) FILTER (WHERE NOT card_present) OVER card AS largest,
                MIN(amount_minor) FILTER (WHERE channel = 'pos') OVER card AS least_at_till,
                MAX(amount_minor) OVER earlier AS largest_before,
                COUNT(*) FILTER (WHERE is_fraud AND amount_minor > 2000) OVER card AS frauds,
@@ -142,7 +142,8 @@ def test_an_amount_within_a_windows_sum_is_told():
 def test_a_declined_event_is_told_what_is_approved_and_what_is_reviewed():
     rows = [payment(amount_minor=4000), payment(amount_minor=6000)]
     assert decided(DETECTOR, rows).outcomes[1] == "decline"
-    assert told(explained(DETECTOR, rows))[:2] == [("amount_minor", 4800, "approve")] or check(DETECTOR, rows) >= 1
+    found = [each for each in told(explained(DETECTOR, rows)) if each[0] == "amount_minor"]
+    assert found == [("amount_minor", 4800, "approve"), ("amount_minor", 5000, "review")]
 
 
 def test_where_nothing_is_milder_nothing_is_told():

@@ -109,6 +109,10 @@ a + b | a - b | a * b | a / b | a // b | a % b | -a | a + 1 | a * 100 | 1 - a | 
 x + y | x - y | x * y | x / y | x // y | x % y | -x | x * 0.5 | x + 1 | a * x | a + x | a / 100 | a // 100 | x / 0.3
 a * 0.5 > 3 | a + 0.25 <= b | CAST(a * 0.01 AS DOUBLE) | CAST(a * 1.5 AS BIGINT) | CAST(a + 0.1 AS DOUBLE)
 CAST(-a * 0.015 AS DOUBLE) | a * 1.5 = b | 0.1 + 0.2 = 0.3 | CAST(0.1 + 0.2 AS DOUBLE) | x > 0.1 | a > 12.5
+CAST(a * 12345.678 AS DOUBLE) | CAST(a * 1000000000.5 AS BIGINT) | abs(a * 0.5) > 3 | -(a * 0.5) < b
+CAST(greatest(a * 0.5, b) AS DOUBLE) | CAST(coalesce(a * 0.5, b) AS DOUBLE) | CAST(a * 0.5 - b * 0.25 AS DOUBLE)
+CAST(CAST(a AS DECIMAL(19, 0)) * CAST(b AS DECIMAL(19, 0)) AS DOUBLE) | a * 1.25 IN (1.25, 2.5) | a * 0.01 = b * 0.1
+CAST(CASE WHEN p THEN a * 0.5 ELSE b END AS BIGINT) | CAST(CAST(a AS DECIMAL(19, 0)) * 99999999999999999.75 AS DOUBLE)
 abs(x) | abs(a) | round(x) | round(x, 2) | round(x, -2) | round(a) | round(a, 2) | floor(x) | ceil(x) | floor(a)
 sqrt(x) | sqrt(a) | ln(x) | log(x) | log2(x) | log10(x) | exp(x) | pow(x, y) | pow(a, 2) | x ** 2 | x ^ 0.5
 sin(x) | cos(x) | tan(x) | asin(x) | acos(x) | atan(x) | atan2(x, y) | radians(x) | degrees(x) | pi() | pi() * x
@@ -138,6 +142,10 @@ TEXT = """
 lower(s) | upper(s) | length(s) | substr(s, 2, 3) | substring(s, 1, 1) | substr(s, 2) | starts_with(s, t)
 starts_with(s, 'a') | s || t | s || 'x' | concat(s, t, 'z') | s LIKE 'a%' | s LIKE '%b_' | s LIKE 'a_c' | s LIKE 'a\\%'
 s NOT LIKE '%B%' | s ILIKE 'ab%' | s ILIKE '%Ö%' | s LIKE '' | s LIKE '%' | s LIKE '_' | s LIKE 'a.c' | s NOT ILIKE 'A%'
+upper(coalesce(s, t)) = 'ABC' | CASE WHEN length(s) > 2 THEN upper(s) ELSE t END | s || CAST(a // 2 AS VARCHAR)
+coalesce(s, t) < upper(t) | least(upper(s), t) | length(CASE WHEN p THEN s ELSE upper(t) END) * 2 + a
+lower(CASE WHEN upper(s) = upper(t) THEN s || 'x' ELSE CAST(p AS VARCHAR) END) | nullif(lower(s), lower(t)) IS NULL
+upper('a') | upper('a') = s | 'é' | coalesce(lower(s), 'none') IN ('none', 'abc', t)
 s LIKE 'x%x%x' | s LIKE NULL | CAST(a AS VARCHAR) | CAST(p AS VARCHAR) | s = 'it''s' | s ILIKE 'İ%'
 """
 

@@ -48,7 +48,7 @@ _POLL_MS = 100
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
 
-#: Decisions explained of one batch: enough for any hour but that of an attack, in which those that follow must not wait.
+#: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
 _MAX_EXPLAINED = 32
 
 #: What an alert shows of the event.

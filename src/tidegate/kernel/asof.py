@@ -111,7 +111,7 @@ class _Table:
         self._types = [schema.protected_columns[name] for name in plan.columns]
         self._texts = [index for index, type_ in enumerate(self._types) if pa.types.is_string(type_)]
         self._where = Program([[plan.where]]) if plan.where else None
-        self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], schema.arrow))
+        self._nothing = Arrived.alone(schema.nothing)
 
     def look_up(
         self,

@@ -40,7 +40,7 @@ class Kernel:
         self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
-        self._nothing = Arrived.alone(pa.RecordBatch.from_pylist([], detector.stream.arrow))
+        self._nothing = Arrived.alone(detector.stream.nothing)
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.

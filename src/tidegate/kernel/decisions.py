@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -102,6 +103,7 @@ class Decisions:
         detector = self.detector
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
+        live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
         since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
         lacks = lacking(detector, self.events, self.judged.model_score)
@@ -112,13 +114,14 @@ class Decisions:
             self.judged.score.tolist(),
             self.outcomes,
             self.judged.fired.T.tolist(),
+            self.judged.fired[list(detector.heaviest_first)].T.tolist(),
             self._features(),
             [None if math.isnan(score) else score for score in self.judged.model_score.tolist()],
             strict=True,
         )
-        for row, (event_id, time, late, score, outcome, fired, values, model_score) in enumerate(heads):
+        for row, (event_id, time, late, score, outcome, fired, counted, values, model_score) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
-            heaviest = [rule for place, rule in detector.heaviest_first if fired[place]]
+            heaviest = list(compress(live, counted))
             known = by_name
             if heaviest and (own or detector.model):
                 known = {**by_name, **{name: column[row] for name, column in own.items()}, MODEL_SCORE: model_score}

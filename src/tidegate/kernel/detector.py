@@ -89,10 +89,10 @@ class Detector:
         return tuple(rule for rule in self.rules if rule.runs)
 
     @cached_property
-    def heaviest_first(self) -> tuple[tuple[int, Rule], ...]:
-        """The live rules, each with its place among those that run."""
+    def heaviest_first(self) -> dict[int, Rule]:
+        """The live rules, by their place among those that run."""
         live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
-        return tuple(sorted(live, key=lambda placed: -placed[1].points))
+        return dict(sorted(live, key=lambda placed: -placed[1].points))
 
     @cached_property
     def shown(self) -> frozenset[str]:

@@ -1,9 +1,9 @@
 """Explanations: which features moved the model, and what the event would have had to say for a milder outcome.
 
-What would have been is found by asking: copies of the event with one value changed go through the same stages, model and
-rules, with the answers that the windows would have given them. These follow from the answers to the event itself: the
-rows beside it are the same, and only what the event itself put into a sum, a count or an extreme is changed. Where that
-can't be told (a count of different values, a variance, a key) nothing is said, so what is said is true.
+What would have been is found by asking: copies of the event with one value changed go through the same stages, model
+and rules, with the answers that the windows would have given them. These follow from the answers to the event itself:
+the rows beside it are the same, and only what the event itself put into a sum, a count or an extreme is changed. Where
+that can't be told (a count of different values, a variance, a key) nothing is said, so what is said is true.
 """
 
 from __future__ import annotations
@@ -213,11 +213,13 @@ def with_other_rows(
                 valid[number] = new[1] | np.where(old[1], others, valid[number])
             case "min" | "max":
                 sign = 1 if aggregate.function == "max" else -1
-                beaten = new[1] & (~valid[number] | (sign * new[0] >= sign * values[number]))
-                alone = old[1] & (old[0] == values[number])
-                told &= ~changed[lane] | beaten | ~alone
+                count = _count(plan, aggregate)
+                # Without the event itself there may be none, or, where it is the extreme, a next one that is not known.
+                none = ~valid[number] | (old[1] & (answered.values[count] == 1) if count is not None else False)
+                beaten = new[1] & (none | (sign * new[0] >= sign * values[number]))
+                told &= ~changed[lane] | beaten | none | ~(old[1] & (old[0] == values[number]))
                 values[number] = np.where(beaten, new[0], values[number])
-                valid[number] |= new[1]
+                valid[number] = new[1] | ~none
             case _:
                 told &= ~changed[lane]
     return Answered(values, valid), told

@@ -14,8 +14,8 @@ _KINDS = ("long", "boolean", "enum", "string")
 def check_explained(file: str, text: str, features: Features) -> None:
     """
     Raises:
-        DetectorError: a column is none of the stream's, personal, of no kind to try other values of, or one that windows
-            or joins look up rows by: what they would have found can't be told.
+        DetectorError: a column is none of the stream's, personal, of no kind to try other values of, or one that
+            windows or joins look up rows by: what they would have found can't be told.
     """
     named = Yaml.parse(file, text).items().get("explain")
     fields = {field.name: field for field in features.stream.fields}

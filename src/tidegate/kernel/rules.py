@@ -65,7 +65,7 @@ def spell_value(value: Value, type_: SqlType) -> str:
             return "unknown"
         case bool():
             return "yes" if value else "no"
-        case int() if type_ == TIMESTAMP:
+        case int() if type_.name == TIMESTAMP.name:  # hot: to compare whole types takes longer
             return f"{np.datetime64(value, 'us').astype('datetime64[s]')}Z"
         case int():
             return f"{value:,}"

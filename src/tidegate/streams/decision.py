@@ -73,7 +73,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
     hash: str = ""
     explanation: Explanation | None = None
-    """Of a decision that is not `approve`: outside the hash, since it follows from what decided and is no part of it."""
+    """Of a decision that is not `approve`: outside the hash, since it tells of what decided and is no part of it."""
     inputs: dict[str, int] = {}
     stages_us: dict[str, int] = {}
     """Microseconds spent by stage: outside the hash, since no two runs spend the same."""

@@ -115,6 +115,11 @@ class Schema:
         return pa.schema(list(self.protected_columns.items()))
 
     @cached_property
+    def nothing(self) -> pa.RecordBatch:
+        """A batch of no events."""
+        return pa.RecordBatch.from_pylist([], self.arrow)
+
+    @cached_property
     def protected(self) -> type[msgspec.Struct]:
         """Decodes one event as it stands in the log: the protected columns, times as integers of microseconds."""
         required = {field.name for field in self.fields if not field.nullable}
