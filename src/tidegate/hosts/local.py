@@ -138,7 +138,7 @@ class LocalHost:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
         shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
-        started_ns, explained = time.perf_counter_ns(), acted_on[:_MAX_EXPLAINED]
+        started_ns, explained = time.perf_counter_ns(), acted_on[:_MAX_EXPLAINED] if decisions.detector.explains else []
         explanations = dict(zip(explained, decisions.explain(explained), strict=True))
         explain_us = (time.perf_counter_ns() - started_ns) // 1000
         spent_us = {**spent_us, "explain": explain_us} if explained else spent_us

@@ -294,6 +294,8 @@ class _Pass:
     def _compare(self, claim: _Claim, made: Decision, inputs: Mapping[str, int]) -> Verdict:
         stored = {place: claim.decision.inputs.get(place) for place in inputs}
         differences = (*_differences(claim.decision, made), *_by_name("inputs", stored, inputs))
+        if claim.unchanged and differences and (made.model_score is None) != (claim.decision.model_score is None):
+            return _verdict(claim, holds=None, says=_MODEL_FAILED)
         if claim.unchanged and differences and self._shortened:
             return _verdict(claim, holds=None, says=_SHORTENED)
         if not claim.unchanged:
@@ -316,6 +318,7 @@ class _Pass:
 
 
 _CHANGED = "the record was changed after it was written: its content does not give its hash"
+_MODEL_FAILED = "cannot be told: the model gave a score either when it was decided or now, and failed the other time"
 _SHORTENED = "cannot be told: its retention has removed the log's first records, which may have decided it"
 
 

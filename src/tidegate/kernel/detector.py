@@ -94,6 +94,11 @@ class Detector:
         live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
         return dict(sorted(live, key=lambda placed: -placed[1].points))
 
+    @property
+    def explains(self) -> bool:
+        """Whether there is more to say of a decision than its reasons."""
+        return bool(self.model or self.policy.explain)
+
     @cached_property
     def shown(self) -> frozenset[str]:
         """The event's own columns that reasons show."""

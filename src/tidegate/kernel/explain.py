@@ -83,7 +83,8 @@ class Explainer:
     def _tried(self, rows: npt.NDArray[np.int64], field: Field) -> Iterator[tuple[int, Counterfactual]]:
         """Each other value that the field may have, and what it leads to if that is milder."""
         tried: list[tuple[int, Value]] = []
-        for place, event in enumerate(self._events.take(pa.array(rows)).to_pylist()):
+        which: Any = pa.array(rows)
+        for place, event in enumerate(self._events.take(which).to_pylist()):
             tried += [(place, value) for value in self._others(field, event)]
         if not tried:
             return
@@ -102,7 +103,7 @@ class Explainer:
         # Another text of the same kind: the card's country in the place of the merchant's.
         kind = field.name.rpartition("_")[2]
         others = {event[name] for name in self._detector.stream.protected_columns if name.rpartition("_")[2] == kind}
-        return sorted(value for value in others - {own} if isinstance(value, str))
+        return [*sorted(value for value in others - {own} if isinstance(value, str))]
 
     def _searched(self, rows: npt.NDArray[np.int64], field: Field) -> Iterator[tuple[int, Counterfactual]]:
         """The greatest number below the event's own that leads to each milder outcome, in whole steps between those
