@@ -8,23 +8,29 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tidegate.commands.detector import app as detector_app
+from tidegate.commands.options import (
+    FOUND_WRONG,
+    USED_WRONG,
+    AsJson,
+    Data,
+    password_of,
+    print_json,
+    progress_bar,
+)
 from tidegate.errors import NotFoundError, StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: Exit codes, the same for every command.
-DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
 
 #: Rows of an answer that are printed; `--json` prints all.
 PRINTED_ROWS = 100
@@ -39,15 +45,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-detector_app = typer.Typer(help="Check detectors.", no_args_is_help=True)
 user_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
-
-Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 
 
 def _seconds(text: str) -> float:
@@ -63,11 +65,6 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
 
 
 @app.command()
@@ -91,7 +88,7 @@ def demo(
     run = Demo(settings, Play(rate, fraud_share, spoiled_share, seed), Console(stderr=as_json or headless))
     summary = run.run(duration, show=show_nothing if headless or as_json else show_live)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         typer.echo(
             f"{summary['events']['in']:,} events taken, {summary['decisions']:,} decisions, "
@@ -117,7 +114,7 @@ def up(
     urls = addresses(settings)
     with running(settings, say=lambda text: typer.echo(text, err=True)):
         if as_json:
-            _print_json({"urls": urls})
+            print_json({"urls": urls})
         else:
             typer.echo(f"door  {urls['door']}\ndesk  {urls['desk']}\nCtrl-C stops.")
         stop.wait()
@@ -150,8 +147,7 @@ def replay(
     from tidegate.hosts.replay import replay as run
     from tidegate.wiring import read_detector
 
-    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as progress:
+    with progress_bar("replay", hidden=as_json, transient=False) as progress:
         task = progress.add_task("replay", total=None)
         summary = run(
             source,
@@ -165,7 +161,7 @@ def replay(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         rate = (summary.tally.events - summary.resumed_at) / summary.seconds if summary.seconds else 0
         outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in summary.tally.outcomes.items())
@@ -201,7 +197,7 @@ def train(
         version=version,
     )
     if as_json:
-        _print_json(trained)
+        print_json(trained)
     else:
         metrics = trained.metrics
         typer.echo(
@@ -224,7 +220,7 @@ def sql(
 
     answer = open_lake(read_settings(data=data)).query(query, as_of)
     if as_json:
-        _print_json(answer.to_pylist())
+        print_json(answer.to_pylist())
     else:
         _print_table(answer)
 
@@ -241,44 +237,6 @@ def _print_table(answer: pa.Table) -> None:
         console.print(f"{PRINTED_ROWS} of {answer.num_rows:,} rows; --json prints all")
 
 
-@detector_app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Compile a detector, run its examples, and say what is in it, or what is wrong and where."""
-    from tidegate.hosts import examples
-    from tidegate.wiring import read_detector, read_detector_texts
-
-    detector, texts = read_detector(folder), read_detector_texts(folder)
-    if detector.model and detector.model.fault:
-        raise NotFoundError(f"model {detector.model.id} of {detector.name}: {detector.model.fault}")
-    deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
-    live = [rule for rule in detector.rules if rule.status == "live"]
-    found: dict[str, Any] = {
-        "name": detector.name,
-        "version": detector.version,
-        "stream": detector.stream.name,
-        "features": {name: str(kind) for name, kind in detector.features.items()},
-        "rules": {rule.name: rule.status for rule in detector.rules},
-        "model": detector.model.id if detector.model else None,
-        "deviations": [str(deviation) for deviation in deviations],
-    }
-    if as_json:
-        _print_json(found)
-    else:
-        typer.echo(
-            f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
-            f"{len(detector.rules)} rules, {len(live)} of them live"
-            f"{f', model {detector.model.id}' if detector.model else ''}."
-        )
-        for deviation in deviations:
-            typer.echo(f"{examples.FILE}: {deviation}")
-        typer.echo("Its examples come out otherwise than they say." if deviations else "Nothing wrong.")
-    if deviations:
-        raise typer.Exit(FOUND_WRONG)
-
-
 @user_app.command("add")
 def add_user(
     name: Annotated[str, typer.Argument(help="The name to sign in with.")],
@@ -289,11 +247,8 @@ def add_user(
     from tidegate.settings import read_settings
     from tidegate.wiring import open_identity
 
-    if sys.stdin.isatty():
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    open_identity(read_settings(data=data)).add_user(name, password, frozenset({role}))
+    identity = open_identity(read_settings(data=data))
+    identity.add_user(name, password_of(name, new=True), frozenset({role}))
     typer.echo(f"{name} may sign in as {role}.")
 
 
@@ -324,31 +279,32 @@ def verify(
     """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
     known, or nothing could be told.
     """
+    from tidegate.hosts.promotion import beginnings
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
     from tidegate.settings import read_settings
-    from tidegate.wiring import live_detectors, open_log
+    from tidegate.wiring import open_log, open_models
 
     if (event_id is None) == (not every and sample is None):
         raise typer.BadParameter("wanted either an event's id, or --all, or --sample and a number")
     settings = read_settings(data=data)
     if not settings.data.exists():
         raise NotFoundError(f"verify: there is no folder {settings.data}; name the one of the log with --data")
-    tally = Tally(told=event_id is not None)
-    columns = (TextColumn("verify"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+    log, tally = open_log(settings), Tally(told=event_id is not None)
+    with progress_bar("verify", hidden=as_json) as progress:
         task = progress.add_task("verify", total=None)
         chosen = None if event_id is None else {event_id}
         for verdict in run(
-            open_log(settings),
-            live_detectors(settings),
+            log,
+            beginnings(log, open_models()),
             event_ids=chosen,
             sample=sample,
+            models=open_models(),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         ):
             tally.add(verdict)
     if as_json:
-        _print_json(tally)
+        print_json(tally)
     else:
         typer.echo("\n".join(tally.lines()))
     if tally.wrong:
@@ -365,7 +321,7 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
 
     findings = examine(read_settings(data=data))
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         for finding in findings:
             typer.echo(f"{'ok   ' if finding.well else 'WRONG'}  {finding.what}: {finding.says}")

@@ -12,7 +12,7 @@ import msgspec
 
 from tidegate.errors import TidegateError
 from tidegate.settings import Settings
-from tidegate.wiring import open_audit, open_keys, open_lake, open_log, read_detector
+from tidegate.wiring import open_audit, open_keys, open_lake, open_log, open_snapshots, read_detector
 
 #: Below this the lake's next commits may not fit.
 MIN_FREE_BYTES = 1 << 30
@@ -34,7 +34,9 @@ def examine(settings: Settings) -> list[Finding]:
         *((f"detector {name}", _detector(name)) for name in settings.live),
     ]
     if settings.data.exists():
-        looks += [("key ring", _keys), ("log", _log), ("lake", _lake), ("audit trail", _audit)]
+        looks += [("key ring", _keys), ("log", _log)]
+        looks += [(f"state of {name}", _state(name)) for name in settings.live]
+        looks += [("lake", _lake), ("audit trail", _audit)]
     return [_look(what, look, settings) for what, look in looks]
 
 
@@ -80,6 +82,26 @@ def _log(settings: Settings) -> str:
     lags = {group: sum(log.lag(group).values()) for group in ("engine", "hotstore", "lake")}
     behind = ", ".join(f"{group} {lag:,}" for group, lag in lags.items())
     return f"{sum(ends.values()):,} records in {len(log.topics())} topics; still to be read: {behind}"
+
+
+def _state(name: str) -> Callable[[Settings], str]:
+    def look(settings: Settings) -> str:
+        # The kernel brings a compiler along, which takes a second to load.
+        from tidegate.kernel.decide import Kernel
+
+        detector = read_detector(Path(settings.detectors) / name)
+        snapshot = open_snapshots(settings).newest(name)
+        if snapshot is None or snapshot.meta["version"] != detector.version:
+            return f"no snapshot of version {detector.version} yet"
+        kernel = Kernel(detector)
+        kernel.restore(snapshot.arrays)
+        kinds = (
+            f"{', '.join(size.columns)}: {size.rows:,} rows, {size.keys:,} keys, {size.bytes / 1e6:,.1f} MB"
+            for size in kernel.sizes()
+        )
+        return "; ".join(kinds) or "no windows"
+
+    return look
 
 
 def _lake(settings: Settings) -> str:

@@ -16,7 +16,6 @@ import msgspec
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
 from tidegate.wiring import (
-    live_detectors,
     open_audit,
     open_clock,
     open_hotstore,
@@ -24,6 +23,7 @@ from tidegate.wiring import (
     open_keys,
     open_lake,
     open_log,
+    open_models,
     open_snapshots,
 )
 
@@ -126,14 +126,16 @@ def _door(context: Context) -> None:
 
 def _engine(context: Context) -> None:
     from tidegate.hosts.local import LocalHost
+    from tidegate.hosts.promotion import beginnings
 
-    settings = context.settings
+    settings, log = context.settings, open_log(context.settings)
     host = LocalHost(
-        open_log(settings),
+        log,
         open_snapshots(settings),
-        live_detectors(settings),
+        beginnings(log, open_models()),
         open_clock(),
         snapshot_every_ms=settings.snapshot_every_s * 1000,
+        models=open_models(),
     )
     context.ready()
     host.run(context.stop)

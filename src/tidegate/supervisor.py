@@ -22,6 +22,7 @@ import msgspec
 
 from tidegate.errors import StateError
 from tidegate.settings import Settings
+from tidegate.wiring import begin_detectors
 
 #: A first start compiles the kernel, which takes some tens of seconds on a slow machine.
 READY_TIMEOUT_S = 180
@@ -171,6 +172,8 @@ def addresses(settings: Settings) -> dict[str, str]:
 @contextlib.contextmanager
 def running(settings: Settings, say: Callable[[str], None]) -> Generator[None]:
     """All services, from ready to cleanly stopped. `settings` must name the ports of the door and the desk."""
+    for name in begin_detectors(settings):
+        say(f"what decides is not the version in {settings.detectors / name}: tidegate detector promote {name}")
     told = settings.model_dump(mode="json")
     supervisor = Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say)
     try:

@@ -27,6 +27,7 @@ from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
+from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
 
@@ -48,6 +49,8 @@ def open_log(settings: Settings) -> Log:
     log = EmbeddedLog(settings.data / "log.sqlite")
     for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+    # What decided is told for ever, and in one order.
+    log.create(DETECTORS, partitions=1)
     return log
 
 
@@ -116,9 +119,21 @@ def read_detector_texts(folder: Path) -> dict[str, str]:
     return EmbeddedDetectors(folder.parent).read(folder.name)
 
 
-def live_detectors(settings: Settings) -> list[Detector]:
-    """The detectors that decide, compiled."""
-    return [read_detector(settings.detectors / name) for name in settings.live]
+def begin_detectors(settings: Settings) -> list[str]:
+    """Record the folders' versions of what is to decide, of the detectors that the log does not know yet. Returns the
+    names of the others whose folder holds another version than the one that decides.
+    """
+    from tidegate.hosts.promotion import begin, standing_now
+
+    log = open_log(settings)
+    others: list[str] = []
+    for name in settings.live:
+        begin(log, name, read_detector_texts(settings.detectors / name), open_clock())
+        live = standing_now(log)[name].live
+        if live is None or live.version != read_detector(settings.detectors / name).version:
+            others.append(name)
+    log.close()
+    return others
 
 
 def free_ports(settings: Settings) -> Settings:

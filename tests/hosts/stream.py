@@ -11,12 +11,13 @@ import msgspec
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Entry, Log, Record, TopicPartition
+from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
-from tidegate.streams.schema import load_schema
+from tidegate.streams.schema import STREAMS, load_schema
 
 START = 1_700_000_000_000_000
 PARTITIONS = 3
-TOPICS = ("transactions", "labels", DECISIONS, ALERTS, REJECTED)
+TOPICS = (*STREAMS, DECISIONS, ALERTS, REJECTED)
 
 FEATURES = """
 SELECT
@@ -58,6 +59,7 @@ def open_log(folder: Path) -> EmbeddedLog:
     log = EmbeddedLog(folder / "log.sqlite")
     for topic in TOPICS:
         log.create(topic, partitions=PARTITIONS)
+    log.create(DETECTORS, partitions=1)
     return log
 
 

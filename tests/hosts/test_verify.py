@@ -22,13 +22,15 @@ from tidegate import cli
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import NotFoundError, UsageError
+from tidegate.hosts import arrivals as reading
 from tidegate.hosts import local
 from tidegate.hosts import verify as module
 from tidegate.hosts.local import LocalHost
+from tidegate.hosts.promotion import begin
 from tidegate.hosts.verify import Difference, Verdict, verify
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Entry
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision, decision_hash
+from tidegate.streams.decision import DECISIONS, Decision, decision_hash
 
 SMALL = detector()
 OTHER = detector("other", RULES.replace("> 3", "> 1"))
@@ -133,7 +135,7 @@ def test_all_holds_after_restarts_with_and_without_snapshots(
             stop.set()
             host.run(stop)
     company.decide(SMALL, OTHER)
-    monkeypatch.setattr(module, "_BATCH_RECORDS", batch)
+    monkeypatch.setattr(reading, "BATCH_RECORDS", batch)
     verdicts = company.verify(SMALL, OTHER)
     assert Counter((v.detector, v.holds) for v in verdicts) == {("small", True): COUNT, ("other", True): COUNT}
     monkeypatch.setattr(module, "_AHEAD", 5)
@@ -168,7 +170,7 @@ def test_events_that_come_while_it_runs_are_left_out(decided: Company) -> None:
 
 
 def test_progress_tells_of_records_read(decided: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BATCH_RECORDS", 100)
+    monkeypatch.setattr(reading, "BATCH_RECORDS", 100)
     seen: list[tuple[int, int]] = []
     list(verify(decided.log, [SMALL], progress=lambda done, total: seen.append((done, total))))
     records = sum(decided.log.ends(["transactions", "labels"]).values())
@@ -217,7 +219,7 @@ def test_a_changed_place_in_the_log_is_found(decided: Company, monkeypatch: pyte
     [verdict] = not_held(decided.verify())
     assert (verdict.event_id, verdict.holds) == ("tx-7", False)
     assert [(d.name, d.stored) for d in verdict.differences] == [("inputs.labels/0", 77)]
-    monkeypatch.setattr(module, "_BATCH_RECORDS", 10)
+    monkeypatch.setattr(reading, "BATCH_RECORDS", 10)
     assert not_held(decided.verify()) == [verdict]
 
 
@@ -250,7 +252,7 @@ def test_a_changed_label_is_found(decided: Company) -> None:
 def test_a_decision_whose_event_is_gone_is_found(decided: Company, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     ends = decided.log.ends(["transactions"])
     decided.execute("DELETE FROM record WHERE id IN ('tx-150', 'tx-399')")
-    monkeypatch.setattr(module, "_BATCH_RECORDS", batch)
+    monkeypatch.setattr(reading, "BATCH_RECORDS", batch)
     found = decided.verify()
     assert decided.log.ends(["transactions"]) == ends
     verdicts = {verdict.event_id: verdict for verdict in found}
@@ -325,8 +327,6 @@ def expiring(folder: Path) -> Company:
     log = EmbeddedLog(folder / "log.sqlite")
     for topic in ("transactions", "labels"):
         log.create(topic, partitions=PARTITIONS, retention_ms=1)
-    for topic in (DECISIONS, ALERTS, REJECTED):
-        log.create(topic, partitions=PARTITIONS)
     log.close()
     return Company(folder)
 
@@ -361,7 +361,7 @@ def test_what_retention_has_removed_is_not_called_wrong(tmp_path: Path) -> None:
 
 
 def test_a_log_that_expires_meanwhile_calls_nothing_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BATCH_RECORDS", 100)
+    monkeypatch.setattr(reading, "BATCH_RECORDS", 100)
     company = expiring(tmp_path / "short")
     company.log.append(stream(1000, seed=5))
     company.decide()
@@ -382,12 +382,7 @@ def command(
     decided: Company, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """`tidegate verify` over the decided log: exit code, what it says, what it complains of."""
-    folder = decided.folder / "detectors" / "small"
-    folder.mkdir(parents=True)
-    for name, text in (("features.sql", FEATURES), ("rules.yaml", RULES), ("policy.yaml", POLICY)):
-        (folder / name).write_text(text)
-    monkeypatch.setenv("TIDEGATE_DETECTORS", str(folder.parent))
-    monkeypatch.setenv("TIDEGATE_LIVE", '["small"]')
+    begin(decided.log, "small", {"features.sql": FEATURES, "rules.yaml": RULES, "policy.yaml": POLICY}, HandClock())
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tidegate", "verify", *arguments, "--data", str(decided.folder)])
@@ -424,7 +419,7 @@ def test_the_command_proves(command: Callable[..., tuple[int, str, str]], decide
 def test_the_command_does_not_claim_what_it_could_not_check(
     command: Callable[..., tuple[int, str, str]], decided: Company
 ) -> None:
-    (decided.folder / "detectors" / "small" / "rules.yaml").write_text(RULES.replace("> 3", "> 10"))
+    decided.execute("DELETE FROM record WHERE id LIKE 'small:%:live:%'")
     code, out, _ = command("--all")
     assert code == 2
-    assert f"{COUNT} of them: cannot be told: detector 'small' decided it in version {SMALL.version}" in out
+    assert f"{COUNT} of them: cannot be told: detector 'small' is not at hand" in out

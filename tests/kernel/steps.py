@@ -7,7 +7,7 @@ import sys
 
 from tests.kernel.twin import Row, to_arrivals
 
-from tidegate.kernel import rowlog
+from tidegate.kernel import extremes, frames, occurrences, rowlog
 from tidegate.kernel.plan import Aggregate, Entity, Window, WindowPlan
 from tidegate.kernel.windows import Windows
 
@@ -17,17 +17,17 @@ followed = 0
 link = rowlog.link
 
 
-def counted_link(log, row, column):
+def counted_link(rows, row, half):
     global followed  # noqa: PLW0603 - the function it stands for has no place for a counter
     followed += 1
-    return link(log, row, column)
+    return link(rows, row, half)
 
 
 def main(rows_in_frame):
     plan = WindowPlan(
         entities=(Entity(("merchant",)),),
         windows=(Window(0, rows_in_frame), Window(0, rows_in_frame, rows_in_frame // 3)),
-        lane_count=1,
+        lanes=(0,),
         label_lanes=(),
         aggregates=tuple(
             Aggregate(function, window, 0)
@@ -36,9 +36,11 @@ def main(rows_in_frame):
         ),
         lateness_us=10,
         dedupe_us=0,
+        ahead_us=10,
     )
     chance = random.Random(7)
-    rowlog.link = counted_link
+    for module in (rowlog, extremes, frames, occurrences):
+        module.link = counted_link
     windows, steps = Windows(plan), []
     for time in range(2 * rows_in_frame + ROWS_COUNTED):
         before = followed

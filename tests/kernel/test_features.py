@@ -9,7 +9,7 @@ from tests.kernel.transactions import labelled, transactions
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.features import MAX_PARTS, compile_features
-from tidegate.kernel.plan import Aggregate, Entity, LabelLane, Window
+from tidegate.kernel.plan import NO_VALUE, Aggregate, Entity, LabelLane, Window
 
 OVER = "OVER (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW)"
 
@@ -66,7 +66,7 @@ def test_a_select_becomes_expressions_and_a_plan():
         Aggregate("count_distinct", 0, 4),
         Aggregate("var_samp", 0, 0, excludes_row=True),
     )
-    assert plan.lane_count == len(features.lanes) == 5
+    assert len(plan.lanes) == len(features.lanes) == 5
     assert (plan.lateness_us, plan.dedupe_us) == (60, 60)
 
 
@@ -74,8 +74,16 @@ def test_the_same_window_value_and_aggregate_are_kept_once():
     features = compiled(
         select(f"SUM(amount_minor) {OVER} AS a, AVG(amount_minor) {OVER} AS b, 1 + SUM(amount_minor) {OVER} AS c")
     )
-    assert len(features.lanes) == len(features.plan.windows) == 1
+    assert len(features.lanes) == len(features.values) == len(features.plan.windows) == 1
     assert len(features.plan.aggregates) == 2
+
+
+def test_a_value_is_kept_once_whatever_filters_it_and_not_at_all_if_it_is_only_counted():
+    items = ("SUM(amount_minor)", "SUM(amount_minor) FILTER (WHERE card_present)", "COUNT(pan)", "COUNT(DISTINCT ip)",
+             "SUM(amount_minor) FILTER (WHERE NOT is_fraud)")  # fmt: skip
+    features = compiled(select(", ".join(f"{item} {OVER} AS f{n}" for n, item in enumerate(items))))
+    assert len(features.values) == 2
+    assert features.plan.lanes == (0, 0, NO_VALUE, 1, 0, 0, 0)
 
 
 def test_a_window_with_and_without_the_row_is_kept_once():
@@ -248,7 +256,7 @@ def test_an_expression_nested_too_deep_is_refused():
 
 def test_too_many_values_in_windows_are_refused():
     many = ", ".join(f"SUM(amount_minor + {n}) {OVER} AS f{n}" for n in range(70))
-    with pytest.raises(DetectorError, match="more than 64 different values"):
+    with pytest.raises(DetectorError, match="more than 60 different values"):
         compiled(select(many))
 
 

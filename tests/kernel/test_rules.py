@@ -136,10 +136,16 @@ def test_what_is_wrong_with_rules_is_said_with_its_place(text, line, column, fou
 def test_policy():
     made = policy(POLICY)
     assert (made.lateness_us, made.dedupe_us) == (600_000_000, 86_400_000_000)
-    scores = made.scores(np.array([-7, 0, 39, 40, 79, 80, 1000]))
+    scores = made.scores(np.array([-7, 0, 39, 40, 79, 80, 1000]), np.zeros(7, np.int64))
     assert scores.tolist() == [0, 0, 39, 40, 79, 80, 100]
     least = np.array([0, 0, 0, 0, 1, 1, 0], np.int8)
     assert made.outcomes(scores, least).tolist() == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_what_demoted_rules_add_leads_to_review_at_most():
+    points = np.array([30, 60, 90, 90, 200, -10])
+    doubted = np.array([30, 30, 60, 5, 200, 0])
+    assert policy(POLICY).scores(points, doubted).tolist() == [30, 60, 79, 85, 79, 0]
 
 
 BROKEN_POLICIES = [

@@ -7,7 +7,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.kernel.rowlog import Log
 from tidegate.kernel.variance import count_square, variance_bits
 
 # Where they lie in the heap: the sum's two halves, the four words of the squares.
@@ -20,18 +19,13 @@ VALUES = st.one_of(
 
 def summed(values, times=1):
     """The sums as the engine keeps them, of values that each come so many times."""
-    log = Log(
-        rows=np.zeros((1, 4), np.int64),
-        links=np.zeros((1, 1), np.int32),
-        row_table=np.zeros(2, np.int64),
-        heap=np.zeros(6, np.int64),
-    )
+    heap = np.zeros(6, np.int64)
     for value in values:
-        count_square(log, SQUARES, np.int64(value), 1)
-        log.heap[SUM] += value >> 32
-        log.heap[SUM + 1] += value & 0xFFFFFFFF
-    log.heap[:] *= times
-    return log
+        count_square(heap, SQUARES, np.int64(value), 1)
+        heap[SUM] += value >> 32
+        heap[SUM + 1] += value & 0xFFFFFFFF
+    heap[:] *= times
+    return heap
 
 
 def variance(values, divisor, times=1):
@@ -60,13 +54,13 @@ def test_two_thousand_million_values_are_still_summed_exactly(values, times):
 
 
 def test_what_is_counted_out_leaves_nothing():
-    log = summed([3, -(2**63), 2**63 - 1])
+    heap = summed([3, -(2**63), 2**63 - 1])
     for value, sign in itertools.product([7, -(2**63), 2**63 - 1, 2**32 - 1, -(2**32)], [1, -1]):
-        count_square(log, SQUARES, np.int64(value), sign)
-    assert log.heap.tolist() == summed([3, -(2**63), 2**63 - 1]).heap.tolist()
+        count_square(heap, SQUARES, np.int64(value), sign)
+    assert heap.tolist() == summed([3, -(2**63), 2**63 - 1]).tolist()
 
 
 def test_a_sum_of_squares_is_that_of_the_squares():
     for value in (0, 1, -1, 2**31, 2**32 - 1, 2**32, -(2**32) - 1, 2**63 - 1, -(2**63), 1234567890123456789):
-        words = summed([value]).heap[SQUARES:].tolist()
+        words = summed([value])[SQUARES:].tolist()
         assert sum(word << (32 * place) for place, word in enumerate(words)) == value * value

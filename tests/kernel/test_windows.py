@@ -15,14 +15,15 @@ from tests.kernel.twin import Label, Row, Twin, from_answers, hash_of, to_arriva
 
 from tidegate.errors import StateError, UsageError
 from tidegate.kernel import rowlog, storage
-from tidegate.kernel.plan import MAX_LANES, Aggregate, Entity, LabelLane, Window, WindowPlan
+from tidegate.kernel.loop import WITNESSES
+from tidegate.kernel.plan import MAX_LANES, NO_VALUE, Aggregate, Entity, LabelLane, Window, WindowPlan
 from tidegate.kernel.windows import ROW, Arrivals, Windows
 
 # Lane 0 reads no label; lane 1 counts as lane 2 once the row is known as fraud, as lane 3 once it is known as genuine.
 EVERYTHING = WindowPlan(
     entities=(Entity(("card",)), Entity(("merchant", "country"))),
     windows=(Window(0, 5), Window(1, 3), Window(0, 12, 4), Window(1, 9), Window(0, 0), Window(1, 6, 6)),
-    lane_count=4,
+    lanes=(0, 1, 2, 3),
     label_lanes=(LabelLane(1, 2, 3),),
     aggregates=tuple(
         Aggregate(function, window, lane, excludes_row)
@@ -34,6 +35,7 @@ EVERYTHING = WindowPlan(
     + tuple(Aggregate("count", window, -1, excludes_row) for window in range(6) for excludes_row in (True, False)),
     lateness_us=4,
     dedupe_us=10,
+    ahead_us=9,
 )
 
 VALUES = st.one_of(
@@ -74,7 +76,8 @@ def twin_answers(plan, events):
 def engine_answers(plan, events, cuts=(), restore_at=()):
     """`cuts`: where the stream is cut into calls; at those in `restore_at` the engine goes on from a snapshot."""
     windows, answers = Windows(plan), []
-    windows._log.heap[rowlog.FIRST] = rowlog.MAX_NAMES - 7  # the names of rows start again in mid-timeline
+    for ring in storage.rings(windows._layout):
+        windows._log.heap[ring + rowlog.RING_FIRST] = rowlog.MAX_NAMES - 7  # names start again in mid-timeline
     edges = [0, *sorted(set(cuts)), len(events)]
     for start, end in itertools.pairwise(edges):
         if start in restore_at:
@@ -97,8 +100,8 @@ def test_engine_equals_its_twin(events, cuts, restore_at):
 TEN_US = (Window(0, 10),)
 
 
-def one_card(*aggregates, windows=TEN_US, lateness_us=5, dedupe_us=20, label_lanes=()):
-    return WindowPlan((Entity(("card",)),), windows, 3, label_lanes, aggregates, lateness_us, dedupe_us)
+def one_card(*aggregates, windows=TEN_US, lateness_us=5, dedupe_us=20, label_lanes=(), lanes=(0, 1, 2), ahead_us=10**9):
+    return WindowPlan((Entity(("card",)),), windows, lanes, label_lanes, aggregates, lateness_us, dedupe_us, ahead_us)
 
 
 def card_row(time, lanes=(None, None, None), event_id=None):
@@ -209,24 +212,27 @@ def test_what_has_grown_old_leaves_nothing_behind():
     for start in range(0, len(rows), 7):
         windows.apply(to_arrivals(plan, rows[start : start + 7]))
         windows.apply(to_arrivals(plan, marks[start : start + 7]))
-    windows.apply(to_arrivals(plan, [Row(10**6, "last", ("b", "y"), (1, 1, None, None))]))
+    for number in range(WITNESSES + 1):
+        windows.apply(to_arrivals(plan, [Row(10**6 + 100 * number, f"last {number}", ("b", "y"), (1, 1, None, None))]))
     heap = windows._log.heap
-    counted = 2 * (3 + 2 - 1)  # lanes 0 and 1, in the frames that end at the row
-    assert heap[rowlog.ROWS] == 1
-    assert heap[rowlog.SLOT_TABLE + rowlog.COUNT] == len(plan.entities)
-    assert heap[rowlog.VALUE_TABLE + rowlog.COUNT] == counted
-    assert sum(windows.sizes().values()) < 100_000
+    assert heap[rowlog.EVENTS + rowlog.RING_COUNT] <= WITNESSES + 1
+    for size in windows.sizes():
+        assert size.rows <= WITNESSES + 1
+        assert size.keys == 1
+        assert size.bytes < 20_000
+    assert all(heap[register + rowlog.TABLE_COUNT] <= WITNESSES + 1 for register in storage.tables(windows._layout))
 
 
 def test_a_key_is_apart_from_the_same_key_of_another_entity():
     plan = WindowPlan(
         (Entity(("card",)), Entity(("account",))),
         (Window(0, 10), Window(1, 10)),
-        0,
+        (),
         (),
         (Aggregate("count", 0, -1), Aggregate("count", 1, -1)),
         0,
         0,
+        10,
     )
     assert values(plan, Row(0, 1, ("k", "l")), Row(1, 2, ("l", "k")), Row(2, 3, ("k", "m"))) == [(1, 1), (1, 1), (2, 1)]
 
@@ -260,8 +266,8 @@ def test_a_snapshot_of_another_plan_is_refused():
 
 def test_a_snapshot_that_lacks_an_array_is_refused():
     arrays = Windows(EVERYTHING).snapshot()
-    del arrays["links"]
-    with pytest.raises(StateError, match="lacks links"):
+    del arrays["heap"]
+    with pytest.raises(StateError, match="lacks the heap"):
         Windows(EVERYTHING).restore(arrays)
 
 
@@ -276,13 +282,33 @@ def test_a_snapshot_is_not_touched_by_what_comes_after():
 
 def test_a_full_log_says_so(monkeypatch):
     plan = one_card(Aggregate("count", 0, -1))
-    monkeypatch.setattr(rowlog, "MAX_NAMES", 256)
     of_one_card = [card_row(0, event_id=number + 1) for number in range(257)]
+    windows = Windows(plan)
+    windows.apply(to_arrivals(plan, of_one_card[:1]))
+    monkeypatch.setattr(rowlog, "MAX_NAMES", 256)
     with pytest.raises(StateError, match="256 rows are kept"):
-        Windows(plan).apply(to_arrivals(plan, of_one_card))
+        windows.apply(to_arrivals(plan, of_one_card))
     of_many_cards = [Row(0, number, (number,), (None,) * 3) for number in range(100)]
-    with pytest.raises(StateError, match="need 512 words"):
+    with pytest.raises(StateError, match="need more than the 256 words"):
         Windows(plan).apply(to_arrivals(plan, of_many_cards))
+
+
+def test_one_event_far_in_the_future_expires_nothing():
+    plan = one_card(Aggregate("count", 0, -1), ahead_us=5)
+    card = [card_row(time) for time in range(10)]
+    ahead = Row(10**6, "ahead", ("another",), (None,) * 3)
+    assert values(plan, *card[:5], ahead, *card[5:])[-5:] == [(count,) for count in (6, 7, 8, 9, 10)]
+    assert not any(answer.late for answer in engine_answers(plan, [*card[:5], ahead, *card[5:]]))
+
+
+def test_after_a_silence_time_passes_once_enough_events_say_so():
+    plan = one_card(Aggregate("count", 0, -1), ahead_us=5)
+    later = [card_row(1000 + number) for number in range(WITNESSES)]
+    probe = card_row(1000 - 6, event_id="too late")
+    for witnesses, late in ((WITNESSES - 1, False), (WITNESSES, True)):
+        answers = engine_answers(plan, [card_row(0), *later[:witnesses], probe])
+        assert answers == twin_answers(plan, [card_row(0), *later[:witnesses], probe])
+        assert answers[-1].late == late
 
 
 @pytest.mark.parametrize(
@@ -295,7 +321,8 @@ def test_a_full_log_says_so(monkeypatch):
         one_card(Aggregate("sum", 0, 3)),
         one_card(Aggregate("count", 1, -1)),
         one_card(lateness_us=-1),
-        WindowPlan((), (), MAX_LANES + 1, (), (), 0, 0),
+        one_card(Aggregate("sum", 0, 2), lanes=(0, 1, NO_VALUE)),
+        one_card(*(Aggregate("count", 0, lane) for lane in range(MAX_LANES + 1)), lanes=(NO_VALUE,) * (MAX_LANES + 1)),
     ],
 )
 def test_a_plan_that_cannot_be_answered_is_refused(plan):
@@ -304,17 +331,17 @@ def test_a_plan_that_cannot_be_answered_is_refused(plan):
 
 
 def test_no_arrivals_and_no_aggregates_are_fine():
-    plan = WindowPlan((), (), 0, (), (), 0, 0)
+    plan = WindowPlan((), (), (), (), (), 0, 0, 0)
     none = np.zeros(0, np.int64)
-    no_lanes = np.zeros((0, 0), np.int64)
-    arrivals = Arrivals(none, np.zeros((0, 2), np.uint64), none, np.zeros((0, 0, 2), np.uint64), no_lanes, none)
+    no_values, no_lanes = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.bool_)
+    arrivals = Arrivals(none, np.zeros((0, 2), np.uint64), none, np.zeros((0, 0, 2), np.uint64), no_values, no_lanes)
     assert Windows(plan).apply(arrivals).values.shape == (0, 0)
     one = Arrivals(
         times=np.array([1]),
         ids=np.array([hash_of("a")], np.uint64),
         kinds=np.array([ROW], np.int8),
         keys=np.zeros((0, 1, 2), np.uint64),
-        lanes=np.zeros((0, 1), np.int64),
-        valid=np.zeros(1, np.uint64),
+        values=np.zeros((0, 1), np.int64),
+        valid=np.zeros((0, 1), np.bool_),
     )
     assert not Windows(plan).apply(one).duplicate[0]

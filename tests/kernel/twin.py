@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidegate.kernel.hashing import ordered_bits
-from tidegate.kernel.plan import Aggregate, WindowPlan
+from tidegate.kernel.loop import WITNESSES
+from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
@@ -47,43 +48,59 @@ class Twin:
         self.rows: list[Row] = []
         self.labels: list[tuple[Label, Row | None]] = []
         """With the row that the label was put on; None while it waits for one."""
-        widest = max((window.lower_us for window in plan.windows), default=0)
-        self.horizon = max(widest + plan.lateness_us, plan.dedupe_us)
+        self.clock = float("-inf")
+        self.ahead: list[int] = []
+        """The times of the events since the last that was not too far ahead of the clock."""
+        labelled = {lane.lane for lane in plan.label_lanes}
+        reading = {plan.windows[aggregate.window].entity for aggregate in plan.aggregates if aggregate.lane in labelled}
+        self.remembered = max([plan.dedupe_us, *map(self.horizon, reading)])
+        """How long event ids are."""
+
+    def horizon(self, entity: int) -> int:
+        """How long an entity's rows are kept."""
+        widest = max((window.lower_us for window in self.plan.windows if window.entity == entity), default=0)
+        return widest + self.plan.lateness_us
 
     def apply(self, event: Row | Label) -> Answer:
         if isinstance(event, Label):
-            floor = self.newest() - self.horizon
+            floor = self.clock - self.remembered
             row = self.kept(event.id, floor)
             if row or event.time >= floor:
                 self.labels.append((event, row))
             return Answer()
-        newest = self.newest()
-        floor = max(newest, event.time) - self.horizon
-        if self.kept(event.id, floor):
+        if self.kept(event.id, max(self.clock, event.time) - self.remembered):
             return Answer(duplicate=True)
-        late = event.time < newest - self.plan.lateness_us
+        late = event.time < self.clock - self.plan.lateness_us
+        self.pass_time(event.time)
+        floor = self.clock - self.remembered
         if event.time >= floor:
-            self.rows.append(event)
             for at, (label, row) in enumerate(self.labels):
                 if row is None and label.id == event.id and label.time >= floor:
                     self.labels[at] = (label, event)
-        seen = [row for row in self.rows if row.time >= floor and row is not event]
-        values = tuple(self.value(aggregate, event, [*seen, event]) for aggregate in self.plan.aggregates)
-        return Answer(values, late=late)
+        self.rows.append(event)
+        return Answer(tuple(self.value(aggregate, event) for aggregate in self.plan.aggregates), late=late)
 
-    def newest(self) -> float:
-        return max((row.time for row in self.rows), default=float("-inf"))
+    def pass_time(self, time: int) -> None:
+        if time <= self.clock + self.plan.ahead_us or self.clock == float("-inf"):
+            self.clock, self.ahead = max(self.clock, time), []
+            return
+        self.ahead.append(time)
+        if len(self.ahead) == WITNESSES:
+            self.clock, self.ahead = min(self.ahead), []
 
     def kept(self, event_id: Hashable, floor: float) -> Row | None:
+        """The row that an id is remembered of."""
         found = [row for row in self.rows if row.id == event_id and row.time >= floor]
         return found[-1] if found else None
 
-    def value(self, aggregate: Aggregate, event: Row, seen: Sequence[Row]) -> int | None:
+    def value(self, aggregate: Aggregate, event: Row) -> int | None:
         window = self.plan.windows[aggregate.window]
+        floor = self.clock - self.horizon(window.entity)
         frame = [
             row
-            for row in seen
-            if row.keys[window.entity] == event.keys[window.entity]
+            for row in self.rows
+            if (row is event or min(row.time, event.time) >= floor)
+            and row.keys[window.entity] == event.keys[window.entity]
             and event.time - window.lower_us <= row.time <= event.time - window.upper_us
             and not (aggregate.excludes_row and row is event)
         ]
@@ -136,7 +153,7 @@ def to_arrivals(plan: WindowPlan, events: Sequence[Row | Label]) -> Arrivals:
     count = len(events)
     ids, kinds = np.zeros((count, 2), np.uint64), np.zeros(count, np.int8)
     keys = np.zeros((len(plan.entities), count, 2), np.uint64)
-    lanes, valid = np.zeros((plan.lane_count, count), np.int64), np.zeros(count, np.uint64)
+    values, valid = np.zeros((plan.value_count, count), np.int64), np.zeros((len(plan.lanes), count), np.bool_)
     for i, event in enumerate(events):
         ids[i] = hash_of(event.id)
         if isinstance(event, Label):
@@ -147,10 +164,11 @@ def to_arrivals(plan: WindowPlan, events: Sequence[Row | Label]) -> Arrivals:
             keys[entity, i] = hash_of(key)
         for lane, value in enumerate(event.lanes):
             if value is not None:
-                lanes[lane, i] = value
-                valid[i] |= np.uint64(1) << np.uint64(lane)
+                valid[lane, i] = True
+                if plan.lanes[lane] != NO_VALUE:
+                    values[plan.lanes[lane], i] = value
     times = np.array([event.time for event in events], np.int64)
-    return Arrivals(times=times, ids=ids, kinds=kinds, keys=keys, lanes=lanes, valid=valid)
+    return Arrivals(times=times, ids=ids, kinds=kinds, keys=keys, values=values, valid=valid)
 
 
 def from_answers(events: Sequence[Row | Label], answers: Answers) -> list[Answer]:

@@ -19,6 +19,7 @@ Permission = Literal[
     "audit:read",
     "lake:query",
     "metrics:read",
+    "detectors:release",
     "admin",
 ]
 
@@ -28,7 +29,7 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         "source": frozenset({"events:write", "decisions:request"}),
         "fraud_ops": frozenset({"alerts:read", "decisions:read", "labels:write", "personal:reveal", "metrics:read"}),
-        "analyst": frozenset({"alerts:read", "decisions:read", "lake:query", "metrics:read"}),
+        "analyst": frozenset({"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release"}),
         "data_scientist": frozenset({"decisions:read", "lake:query", "metrics:read"}),
         "auditor": frozenset({"alerts:read", "decisions:read", "audit:read", "metrics:read"}),
         "admin": frozenset({"alerts:read", "decisions:read", "metrics:read", "admin"}),

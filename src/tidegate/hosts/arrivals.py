@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,9 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import Arrived
-from tidegate.ports.log import Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, TopicPartition
 from tidegate.streams.batch import to_batch
-from tidegate.streams.schema import Schema
+from tidegate.streams.control import DETECTORS
+from tidegate.streams.schema import Schema, load_schema
+
+#: Records decided at once: enough that what a batch costs once is nothing beside its records, few enough that the last
+#: of them does not wait for long.
+BATCH_RECORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +41,50 @@ def arrivals(records: Sequence[Record], schemas: Mapping[str, Schema]) -> Arriva
     return Arrivals(by_stream, refused)
 
 
+def schemas_of(streams: Iterable[str]) -> dict[str, Schema]:
+    """By stream."""
+    return {stream: load_schema(stream) for stream in streams}
+
+
 def place_of(record: Record) -> TopicPartition:
     """The partition that a record stands in."""
     return TopicPartition(record.topic, record.partition)
 
 
+def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
+    """What stands between `start` (where a partition is missing: its first record) and `ends`, in order of append."""
+    at = {place: start.get(place, 0) for place in ends}
+    while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
+        batch = [record for record in log.read(behind, BATCH_RECORDS) if record.offset < ends[place_of(record)]]
+        if not batch:
+            return
+        yield batch
+        at |= {place_of(record): record.offset + 1 for record in batch}
+
+
+def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | None]]:
+    """The records between those of the control stream, each run with the control record that ends it."""
+    run: list[Record] = []
+    for record in records:
+        if record.topic == DETECTORS:
+            yield run, record
+            run = []
+        else:
+            run.append(record)
+    if run:
+        yield run, None
+
+
 def inputs_of(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
-    """For each record, how much of every partition was read up to and with it; `read` is how much was before."""
+    """For each record, how much of the partitions that `read` names was read up to and with it; `read` is how much was
+    before.
+    """
     running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items()}
     inputs: list[dict[str, int]] = []
     for record in records:
-        running[f"{record.topic}/{record.partition}"] = record.offset + 1
+        name = f"{record.topic}/{record.partition}"
+        if name in running:
+            running[name] = record.offset + 1
         inputs.append(dict(running))
     return inputs
 

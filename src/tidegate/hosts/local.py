@@ -5,9 +5,12 @@ decided once. The kernel's state is a snapshot and the log after it: a host that
 the kernel decide again what was committed since, throws these decisions away, and goes on. Neither how the log fell
 into batches nor where a host was killed changes a decision.
 
+Which versions decide is told by the control stream: a record of it holds from its own place in the log.
+
     decisions   id `<detector>:<event_id>`, key `<event_id>`
     alerts      the same, of the decisions that are not `approve`
     rejected    records that are no events of their stream; the key is the record's
+    detectors   the demotion of a rule that fires far beyond its forecast; it holds once it is read
 """
 
 from __future__ import annotations
@@ -22,23 +25,25 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import arrivals, inputs_of, place_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.forecast import Excess
 from tidegate.hosts.recovery import Recovery
-from tidegate.kernel.decide import Kernel
+from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
+from tidegate.streams.control import DETECTORS, Demotion
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
 from tidegate.streams.rejected import Rejected
-from tidegate.streams.schema import load_schema
+from tidegate.streams.schema import STREAMS
 
 GROUP = "engine"
 
-#: Records decided and committed at once: enough that what a batch costs once is nothing beside its records, few enough
-#: that the last of them does not wait for long.
-_BATCH_RECORDS = 4096
+#: Records decided and committed at once.
+_BATCH_RECORDS = BATCH_RECORDS
 
 #: How long `run` waits for a record before it looks whether to stop.
 _POLL_MS = 100
@@ -62,23 +67,28 @@ _log = logging.getLogger(__name__)
 class LocalHost:
     """A member of the group `engine`, one kernel a detector. The newest member decides, the one before is fenced.
 
-    When it is made, its kernels are where the group's last commit left them.
+    `detectors` decide from the log's first record on, until the control stream says otherwise. When it is made, its
+    kernels are where the group's last commit left them.
     """
 
     def __init__(
-        self, log: Log, snapshots: Snapshots, detectors: Sequence[Detector], clock: Clock, *, snapshot_every_ms: int
+        self,
+        log: Log,
+        snapshots: Snapshots,
+        detectors: Sequence[Detector],
+        clock: Clock,
+        *,
+        snapshot_every_ms: int,
+        models: Models | None = None,
     ) -> None:
         self._log, self._clock, self._snapshot_every_ms = log, clock, snapshot_every_ms
-        streams = dict.fromkeys(stream for detector in detectors for stream in detector.streams)
-        self._schemas = {stream: load_schema(stream) for stream in streams}
-        self._kernels = [Kernel(detector) for detector in detectors]
-        self._consumer = log.consumer(GROUP, list(streams))
-        self._recovery = Recovery(log, snapshots, GROUP, list(streams))
-        committed = self._consumer.committed()
-        for kernel in self._kernels:
-            self._replay(kernel, self._recovery.restore(kernel, committed), committed)
+        topics = [*STREAMS, DETECTORS]
+        self._consumer = log.consumer(GROUP, topics)
+        self._recovery = Recovery(log, snapshots, GROUP, topics)
+        self._rollout = Rollout(log, snapshots, detectors, self._consumer.committed(), models=models)
+        for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
-            kernel.decide({}).explain([])
+            deciding.kernel.decide({}).explain([])
         self._kept_ms = clock.now_ms()
 
     def step(self, timeout_ms: int) -> int:
@@ -94,7 +104,7 @@ class LocalHost:
         now_ms = self._clock.now_ms()
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
-            self._recovery.keep(self._kernels, self._consumer.position())
+            self._keep()
             self._log.expire(now_ms)
         return len(records)
 
@@ -104,28 +114,64 @@ class LocalHost:
             while not stop.is_set():
                 if 0 < self.step(_POLL_MS) < _FEW_RECORDS:
                     stop.wait(_GATHER_S)
-            self._recovery.keep(self._kernels, self._consumer.position())
+            self._keep()
         except FencedError as error:
             _log.warning("engine ends: %s", error)
         finally:
             self._recovery.close()
             self._consumer.close()
 
+    def _keep(self) -> None:
+        kernels = [(deciding.kernel, deciding.watch.counts) for deciding in self._rollout.deciding]
+        self._recovery.keep(kernels, self._consumer.position())
+
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""
-        started_ns, polled_ms = time.perf_counter_ns(), self._clock.now_ms()
-        arrived = arrivals(records, self._schemas)
-        decode_us = (time.perf_counter_ns() - started_ns) // 1000
-        inputs = inputs_of(records, read)
+        polled_ms = self._clock.now_ms()
         entries: list[Entry] = []
-        for kernel in self._kernels:
+        for run, control in runs(records):
+            entries += self._decide_run(run, read, polled_ms)
+            read = read | {place_of(record): record.offset + 1 for record in run}
+            if control is not None:
+                read[place_of(control)] = control.offset + 1
+                if not self._rollout.follow(control):
+                    entries.append(self._rejected(control, "a version of a detector, or a rule's demotion"))
+        return entries
+
+    def _decide_run(self, records: Sequence[Record], read: Positions, polled_ms: int) -> list[Entry]:
+        started_ns = time.perf_counter_ns()
+        streams = self._rollout.streams
+        arrived = arrivals(records, schemas_of(streams))
+        decode_us = (time.perf_counter_ns() - started_ns) // 1000
+        minded = {place: offset for place, offset in read.items() if place.topic in (*streams, DETECTORS)}
+        inputs = inputs_of(records, minded)
+        entries: list[Entry] = []
+        for deciding in self._rollout.deciding:
             started_ns = time.perf_counter_ns()
-            decisions = kernel.decide(arrived.by_stream)
+            decisions = deciding.kernel.decide(arrived.by_stream)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
-            at = arrived.by_stream[kernel.detector.stream.name].at[decisions.index].tolist()
+            at = arrived.by_stream[deciding.detector.stream.name].at[decisions.index].tolist()
             entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
-        return entries + [self._rejected(record) for record in arrived.refused]
+            entries += [self._demotion(deciding, excess) for excess in deciding.watch.count(decisions)]
+        expected = "an event of stream {} whose event_id is the record's id"
+        return entries + [self._rejected(record, expected.format(record.topic)) for record in arrived.refused]
+
+    def _demotion(self, deciding: Deciding, excess: Excess) -> Entry:
+        detector, at_ms = deciding.detector, self._clock.now_ms()
+        demotion = Demotion(
+            detector=detector.name,
+            version=detector.version,
+            rule=excess.rule,
+            fired=excess.fired,
+            decided=excess.decided,
+            forecast=excess.forecast,
+            at_ms=at_ms,
+        )
+        _log.warning("detector %s: rule %s fires far beyond its forecast, demoted", detector.name, excess.rule)
+        # Once a release and rule, whoever finds it again after a restart.
+        entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
+        return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)
 
     def _entries(
         self,
@@ -170,27 +216,15 @@ class LocalHost:
                 entries.append(Entry(ALERTS, decision.event_id, _encode(alert), decided_ms, entry_id))
         return entries
 
-    def _rejected(self, record: Record) -> Entry:
+    def _rejected(self, record: Record, wanted: str) -> Entry:
         place = f"{record.topic}/{record.partition}@{record.offset}"
         rejected = Rejected(
             stream=record.topic,
             step="engine",
-            reason=f"record {place}: wanted an event of stream {record.topic} whose event_id is the record's id",
+            reason=f"record {place}: wanted {wanted}",
             accepted_ms=record.timestamp_ms,
         )
         return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{place}")
-
-    def _replay(self, kernel: Kernel, start: Positions, committed: Positions) -> None:
-        """Let the kernel see again what was committed after `start`."""
-        schemas = {stream: self._schemas[stream] for stream in kernel.detector.streams}
-        at = {place: start.get(place, 0) for place in committed if place.topic in schemas}
-        while behind := {place: offset for place, offset in at.items() if offset < committed[place]}:
-            # A commit ends at one point of the order of append: all before it comes before all after it.
-            records = [r for r in self._log.read(behind, _BATCH_RECORDS) if r.offset < committed[place_of(r)]]
-            if not records:
-                return
-            kernel.decide(arrivals(records, schemas).by_stream)
-            at |= {place_of(record): record.offset + 1 for record in records}
 
 
 def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:

@@ -6,12 +6,52 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import msgspec
+
 from tidegate.errors import StateError, TidegateError
+from tidegate.hosts.forecast import Counts
 from tidegate.kernel.decide import Kernel
 from tidegate.ports.log import Log, Positions
 from tidegate.ports.snapshots import Arrays, Snapshots
 
 _log = logging.getLogger(__name__)
+
+
+def next_of(name: str) -> str:
+    """The name of the snapshot that a release leaves for whoever is to decide by it."""
+    return f"{name}-next"
+
+
+def restore(snapshots: Snapshots, kernel: Kernel, read: Positions) -> tuple[Positions, Counts | None]:
+    """Put a new kernel where the newest snapshot left it that is of its detector's version and not beyond `read`: where
+    that was, and the counts of its watch if it decided then. Empty: there is none, the kernel is new.
+    """
+    detector = kernel.detector
+    for name in (detector.name, next_of(detector.name)):
+        snapshot = snapshots.newest(name)
+        if snapshot is None or snapshot.meta["version"] != detector.version:
+            continue
+        if any(offset > read.get(place, 0) for place, offset in snapshot.positions.items()):
+            _log.warning("snapshot %s is of another log or of a later place in it; it is not taken", name)
+            continue
+        try:
+            kernel.restore(snapshot.arrays)
+        except StateError as error:
+            _log.warning("snapshot %s: %s; it is not taken", name, error)
+            continue
+        counts = snapshot.meta.get("counts")
+        return snapshot.positions, msgspec.json.decode(counts, type=Counts) if counts else None
+    _log.info("detector %s %s has no snapshot to begin with; the log is read anew", detector.name, detector.version)
+    return {}, None
+
+
+def keep_next(snapshots: Snapshots, kernel: Kernel, positions: Positions) -> None:
+    """Leave a snapshot of a kernel that has seen the log up to `positions` and is to decide from a later place on."""
+    snapshots.save(next_of(kernel.detector.name), kernel.snapshot(), positions, {"version": kernel.detector.version})
+
+
+def _meta(kernel: Kernel, counts: Counts) -> dict[str, str]:
+    return {"version": kernel.detector.version, "counts": msgspec.json.encode(counts).decode()}
 
 
 class Recovery:
@@ -28,42 +68,21 @@ class Recovery:
         self._saving: Future[None] | None = None
         self._before: Positions | None = None
 
-    def restore(self, kernel: Kernel, committed: Positions) -> Positions:
-        """Put the kernel where its newest snapshot left it, if that is of its detector's version and of this log; where
-        that was. Empty: there is none, the kernel is new.
-        """
-        detector = kernel.detector
-        snapshot = self._snapshots.newest(detector.name)
-        if snapshot is None:
-            return {}
-        if snapshot.meta["version"] != detector.version:
-            _log.info("detector %s %s has no snapshot yet; the log is read anew", detector.name, detector.version)
-            return {}
-        if any(offset > committed.get(place, 0) for place, offset in snapshot.positions.items()):
-            _log.warning("snapshot of detector %s is of another log; the log is read anew", detector.name)
-            return {}
-        try:
-            kernel.restore(snapshot.arrays)
-        except StateError as error:
-            _log.warning("snapshot of detector %s: %s; the log is read anew", detector.name, error)
-            return {}
-        return snapshot.positions
-
-    def keep(self, kernels: Sequence[Kernel], positions: Positions) -> None:
-        """Take a snapshot of all kernels now and write it later; `positions` is what they have decided and committed.
-        Does nothing while the one before is still being written.
+    def keep(self, kernels: Sequence[tuple[Kernel, Counts]], positions: Positions) -> None:
+        """Take a snapshot of all kernels now and write it later; `positions` is what they have decided and committed,
+        with the counts of their watches. Does nothing while the one before is still being written.
         """
         if self._saving is not None:
             if not self._saving.done():
                 return
             self._saving.result()
-        arrays = [(kernel.detector.name, kernel.detector.version, kernel.snapshot()) for kernel in kernels]
+        arrays = [(kernel.detector.name, _meta(kernel, counts), kernel.snapshot()) for kernel, counts in kernels]
         self._saving = self._thread.submit(self._save, arrays, positions)
 
-    def _save(self, kernels: Sequence[tuple[str, str, Arrays]], positions: Positions) -> None:
+    def _save(self, kernels: Sequence[tuple[str, dict[str, str], Arrays]], positions: Positions) -> None:
         try:
-            for name, version, arrays in kernels:
-                self._snapshots.save(name, arrays, positions, {"version": version})
+            for name, meta, arrays in kernels:
+                self._snapshots.save(name, arrays, positions, meta)
             if self._before is not None:
                 self._holding.seek(self._before)
                 self._holding.commit()

@@ -4,7 +4,8 @@ Three things must be so. A record's content gives the hash that it holds, or it 
 event, decided again by the same version of the detector, gives that hash too, or the record or the log before it was
 changed. And the event lies in the log where the record says.
 
-The log is the truth: nothing else is read, no snapshot and no store. What can't be told is never called wrong: a
+Which version decided is told by the control stream, which keeps the texts of each. The log is the truth: nothing else
+is read, no snapshot and no store. What can't be told is never called wrong: a
 decision of a version that is not at hand, or one that comes out otherwise when the log no longer holds its first
 records.
 """
@@ -20,15 +21,14 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import arrivals, inputs_of, place_of
+from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.models import Models
+from tidegate.streams.control import DETECTORS, Control, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
-from tidegate.streams.schema import load_schema
-
-#: Records held at once: as many as the engine takes at once.
-_BATCH_RECORDS = 4096
 
 #: Decisions held beyond those of a batch: one would do, were every record's word about where it lies true.
 _AHEAD = 4096
@@ -121,11 +121,14 @@ def verify(
     *,
     event_ids: AbstractSet[str] | None = None,
     sample: int | None = None,
+    models: Models | None = None,
     progress: Progress,
 ) -> Iterator[Verdict]:
     """Check the decisions about `event_ids`, or `sample` of all decisions spread evenly over the log, or (None and
-    None) all that are there now: a verdict each, in no promised order. The log is read once a detector, in batches;
-    `progress` is told how many of its records were read, and how many there are at most.
+    None) all that are there now: a verdict each, in no promised order. `detectors` decided from the log's first record
+    on, until the control stream said otherwise; `models` loads the models of versions that it names. The log is read
+    once a detector, in batches; `progress` is told how
+    many of its records were read, and how many there are at most.
 
     Raises:
         NotFoundError: the log holds no decision about one of the events, or none at all.
@@ -133,7 +136,9 @@ def verify(
     """
     ends = log.ends([DECISIONS])
     chosen = _chosen(log, ends, event_ids, sample)
-    at_hand = {detector.name for detector in detectors}
+    released = [control for _, control in controls(log)]
+    first = {detector.name: detector for detector in detectors}
+    at_hand = dict.fromkeys([*first, *(control.detector for control in released)])
 
     def stored() -> Iterable[Record]:
         return _read(log, ends) if chosen is None else chosen
@@ -143,7 +148,7 @@ def verify(
         if name not in at_hand:
             says = f"cannot be told: detector {name!r} is not at hand (at hand: {', '.join(sorted(at_hand))})"
             yield Verdict(event_id=event_id, detector=name, holds=None, says=says)
-    passes = [_Pass(log, detector, stored()) for detector in detectors]
+    passes = [_Pass(log, name, first.get(name), released, stored=stored(), models=models) for name in at_hand]
     total = sum(each.total for each in passes)
     before = 0
     for each in passes:
@@ -178,18 +183,7 @@ def _named(record: Record) -> tuple[str, str]:
 
 
 def _read(log: Log, ends: Positions) -> Iterator[Record]:
-    return (record for batch in _batches(log, ends) for record in batch)
-
-
-def _batches(log: Log, ends: Positions) -> Iterator[list[Record]]:
-    """What stands before `ends`, in order of append."""
-    at = dict.fromkeys(ends, 0)
-    while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
-        batch = [record for record in log.read(behind, _BATCH_RECORDS) if record.offset < ends[place_of(record)]]
-        if not batch:
-            return
-        yield batch
-        at |= {place_of(record): record.offset + 1 for record in batch}
+    return (record for batch in batches(log, {}, ends) for record in batch)
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -207,10 +201,31 @@ class _Pass:
     are the next ones, up to the first that lies behind it.
     """
 
-    def __init__(self, log: Log, detector: Detector, stored: Iterable[Record]) -> None:
-        self._log, self._detector = log, detector
-        self._stored = (record for record in stored if _named(record)[0] == detector.name)
-        self._ends = log.ends(detector.streams)
+    def __init__(
+        self,
+        log: Log,
+        name: str,
+        first: Detector | None,
+        released: Sequence[Control],
+        *,
+        stored: Iterable[Record],
+        models: Models | None,
+    ) -> None:
+        self._log, self._name = log, name
+        self._versions = {first.version: first} if first else {}
+        self._standing = Standing(live=beginnings([first])[0]) if first else Standing()
+        #: Versions that go live later, in their order.
+        self._coming: list[str] = []
+        for control in released:
+            if isinstance(control, Release) and (control.detector, control.status) == (name, "live"):
+                detector = self._versions.get(control.version) or detector_of(control, models)
+                if detector is not None:
+                    self._versions[control.version] = detector
+                    self._coming.append(control.version)
+        self._stored = (record for record in stored if _named(record)[0] == name)
+        streams = dict.fromkeys(stream for detector in self._versions.values() for stream in detector.streams)
+        self._schemas = schemas_of(list(streams))
+        self._ends = log.ends([*streams, DETECTORS])
         self._ahead: list[_Claim] = []
         self._shortened = False
         self.total = sum(self._ends.values())
@@ -219,24 +234,19 @@ class _Pass:
         yield from self._look_ahead()
         if not self._ahead:
             return
-        kernel = Kernel(self._detector)
-        schemas = {stream: load_schema(stream) for stream in self._detector.streams}
+        # Each version sees the log from its start, so that it is warm when it goes live.
+        kernels = {version: Kernel(detector) for version, detector in self._versions.items()}
         at: Positions = dict.fromkeys(self._ends, 0)
         done = 0
-        for batch in _batches(self._log, self._ends):
+        for batch in batches(self._log, {}, self._ends):
             # Asked after each reading: a log that is in use may lose its first records meanwhile.
             self._shortened = self._shortened or _shortened(self._log, self._ends)
-            arrived = arrivals(batch, schemas)
-            decisions = kernel.decide(arrived.by_stream)
-            inputs = inputs_of(batch, at)
-            at |= {place_of(record): record.offset + 1 for record in batch}
-            ids: list[Any] = decisions.events.column("event_id").to_pylist()
-            due: dict[str, _Claim] = {}
-            yield from self._due(frozenset(ids), at, due)
-            some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
-            where = arrived.by_stream[self._detector.stream.name].at[some.index].tolist()
-            for made, index in zip(some.records(), where, strict=True):
-                yield self._compare(due[made.event_id], made, inputs[index])
+            for run, control in runs(batch):
+                yield from self._decide(run, kernels, at)
+                if control is not None:
+                    at[place_of(control)] = control.offset + 1
+                    self._follow(decode_control(control.value))
+                    kernels = {version: kernels[version] for version in kernels if self._needs(version)}
             done += len(batch)
             progress(done)
             if not self._ahead:
@@ -245,6 +255,41 @@ class _Pass:
             yield from (self._without_event(claim) for claim in self._ahead)
             self._ahead = []
             yield from self._look_ahead()
+
+    def _follow(self, control: Control | None) -> None:
+        if control is None or control.detector != self._name:
+            return
+        if isinstance(control, Release) and control.status == "live":
+            if control.version not in self._versions:
+                return
+            self._coming.pop(0)
+        self._standing = self._standing.after(control)
+
+    def _needs(self, version: str) -> bool:
+        live = self._standing.live
+        return version in self._coming or (live is not None and version == live.version)
+
+    def _decide(self, run: Sequence[Record], kernels: Mapping[str, Kernel], at: Positions) -> Iterator[Verdict]:
+        """Have the kernels decide a run of the log after `at`, which moves; verdicts on what is stored about it."""
+        arrived, before = arrivals(run, self._schemas), dict(at)
+        at |= {place_of(record): record.offset + 1 for record in run}
+        live = self._standing.live
+        for version, kernel in kernels.items():
+            if live is None or version != live.version:
+                kernel.decide(arrived.by_stream)
+        if live is None:
+            return
+        kernels[live.version].demote(frozenset(self._standing.demoted))
+        decisions = kernels[live.version].decide(arrived.by_stream)
+        ids: list[Any] = decisions.events.column("event_id").to_pylist()
+        due: dict[str, _Claim] = {}
+        yield from self._due(frozenset(ids), at, due)
+        some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
+        where = arrived.by_stream[decisions.detector.stream.name].at[some.index].tolist()
+        streams = (*decisions.detector.streams, DETECTORS)
+        inputs = inputs_of(run, {place: offset for place, offset in before.items() if place.topic in streams})
+        for made, index in zip(some.records(), where, strict=True):
+            yield self._compare(due[made.event_id], made, inputs[index])
 
     def _due(self, ids: AbstractSet[str], read: Positions, due: dict[str, _Claim]) -> Iterator[Verdict]:
         """Move to `due` what was decided about one of the events `ids`; verdicts on what lies in the log that was
@@ -284,11 +329,11 @@ class _Pass:
             says = f"the record is about event {decision.event_id!r} by {decision.detector!r}"
             return Verdict(event_id=event_id, detector=name, holds=False, says=says, stored_hash=decision.hash)
         claim = _Claim(decision, decision_hash(decision) == decision.hash)
-        if decision.detector_version == self._detector.version:
+        if decision.detector_version in self._versions:
             return claim
         if not claim.unchanged:
             return _verdict(claim, holds=False, says=_CHANGED)
-        version = f"version {decision.detector_version}, at hand is {self._detector.version}"
+        version = f"version {decision.detector_version}, at hand is {', '.join(self._versions)}"
         return _verdict(claim, holds=None, says=f"cannot be told: detector {name!r} decided it in {version}")
 
     def _compare(self, claim: _Claim, made: Decision, inputs: Mapping[str, int]) -> Verdict:

@@ -36,7 +36,9 @@ from tidegate.kernel.expressions import (
 from tidegate.kernel.joins import LABEL, Scope
 from tidegate.kernel.plan import (
     CURRENT_ROW,
+    EVERY_ROW,
     MAX_LANES,
+    NO_VALUE,
     Aggregate,
     AggregateFunction,
     Entity,
@@ -52,7 +54,7 @@ _LANE_DIGITS = 18
 #: What windows are ordered by: the event's own time.
 _EVENT_TIME = Column("event_time", TIMESTAMP)
 
-_TRUE = Literal(value=True, type=BOOLEAN)
+_TRUE, _FALSE = Literal(value=True, type=BOOLEAN), Literal(value=False, type=BOOLEAN)
 
 _FRAME = "RANGE BETWEEN INTERVAL n unit PRECEDING AND (CURRENT ROW | INTERVAL n unit PRECEDING) [EXCLUDE CURRENT ROW]"
 
@@ -70,6 +72,31 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
+class _Lane:
+    """What aggregates count of a row: its value, where FILTER holds."""
+
+    value: Expression
+    where: Expression | None = None
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.value,) if self.where is None else (self.value, self.where)
+
+    @property
+    def is_valid(self) -> Expression:
+        """Whether a row counts: never NULL."""
+        has_value = _TRUE
+        if not isinstance(self.value, Literal):
+            has_value = Call("not", (Call("is_null", (self.value,), BOOLEAN),), BOOLEAN)
+        elif self.value.value is None:
+            has_value = _FALSE
+        if self.where is None:
+            return has_value
+        holds = Call("coalesce", (self.where, _FALSE), BOOLEAN)
+        return holds if has_value == _TRUE else Call("and", (has_value, holds), BOOLEAN)
+
+
+@dataclass(frozen=True, slots=True)
 class _Frame:
     """A window of the plan, by its number, as the text asks for it: with or without the row itself."""
 
@@ -83,7 +110,6 @@ class Aggregates:
 
     source: Source
     scope: Scope
-    lanes: list[Expression] = field(default_factory=list[Expression])
     types: list[SqlType] = field(default_factory=list[SqlType])
     """What each aggregate gives."""
     derived: dict[str, Expression] = field(default_factory=dict[str, Expression])
@@ -91,19 +117,38 @@ class Aggregates:
     _entities: list[Entity] = field(default_factory=list[Entity])
     _windows: list[Window] = field(default_factory=list[Window])
     _named: dict[str, _Frame] = field(default_factory=dict[str, _Frame])
-    _shared_lanes: dict[Expression, int] = field(default_factory=dict[Expression, int])
-    _label_lanes: dict[Expression, LabelLane] = field(default_factory=dict[Expression, LabelLane])
+    _lanes: list[_Lane] = field(default_factory=list[_Lane])
+    _shared_lanes: dict[_Lane, int] = field(default_factory=dict[_Lane, int])
+    _label_lanes: dict[_Lane, LabelLane] = field(default_factory=dict[_Lane, LabelLane])
     _aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
 
+    @property
+    def valid(self) -> tuple[Expression, ...]:
+        """Of each lane, whether a row counts."""
+        return tuple(lane.is_valid for lane in self._lanes)
+
+    def values(self) -> tuple[tuple[Expression, ...], dict[int, int]]:
+        """The values that are kept, each once, and by lane the number of its own; of one only counted, none is kept."""
+        needed = {aggregate.lane for aggregate in self._aggregates if aggregate.function != "count"}
+        for labelled in self._label_lanes.values():
+            if labelled.lane in needed:
+                needed |= {labelled.if_fraud, labelled.if_genuine}
+        values = dict.fromkeys(self._lanes[lane].value for lane in sorted(needed))
+        number_of = {value: number for number, value in enumerate(values)}
+        return tuple(values), {lane: number_of[self._lanes[lane].value] for lane in needed}
+
     def plan(self, *, lateness_us: int, dedupe_us: int) -> WindowPlan:
+        _, numbers = self.values()
         return WindowPlan(
             entities=tuple(self._entities),
             windows=tuple(self._windows),
-            lane_count=len(self.lanes),
+            lanes=tuple(numbers.get(lane, NO_VALUE) for lane in range(len(self._lanes))),
             label_lanes=tuple(self._label_lanes.values()),
             aggregates=tuple(self._aggregates),
             lateness_us=lateness_us,
             dedupe_us=dedupe_us,
+            # One event as far ahead of the others as this leaves these within the lateness.
+            ahead_us=lateness_us,
         )
 
     def name_window(self, node: exp.Expr) -> None:
@@ -137,7 +182,7 @@ class Aggregates:
         if isinstance(argument, exp.Star):
             if name != "count" or any(argument.args.values()):
                 self.source.fail(node, f"{name.upper()}({spell(argument)})", "COUNT(*), or an expression in place of *")
-            lane = -1 if where is None else self._lane(node, _TRUE, where)
+            lane = EVERY_ROW if where is None else self._lane(node, _TRUE, where)
             return self._aggregate("count", self._over(node), lane, BIGINT)
         if isinstance(argument, exp.Distinct):
             if name != "count" or len(argument.expressions) != 1 or argument.args.get("on"):
@@ -163,9 +208,6 @@ class Aggregates:
             self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
         match name:
             case "count":
-                if value.type == VARCHAR or not fits_lane:  # whether there is one is enough to know
-                    is_null = Call("is_null", (value,), BOOLEAN)
-                    value = functions.if_else((is_null, Literal(None, BOOLEAN), _TRUE))
                 return self._aggregate("count", frame, self._lane(node, value, where), BIGINT)
             case "count_distinct":
                 return self._aggregate("count_distinct", frame, self._lane(node, value, where), BIGINT)
@@ -204,29 +246,30 @@ class Aggregates:
         return AggregateRef(index, type_)
 
     def _lane(self, node: exp.Expr, value: Expression, where: Expression | None) -> int:
-        """The lane of the rows' values, NULL where FILTER does not hold: three lanes if it reads the label."""
-        kept = value if where is None else functions.if_else((where, value, Literal(None, value.type)))
-        if LABEL not in columns_of(kept):
+        """The lane of the rows' values, as far as FILTER holds: three lanes if it reads the label."""
+        kept = _Lane(value, where)
+        if not any(LABEL in columns_of(part) for part in kept.parts):
             lane = self._shared_lane(kept)
         elif kept in self._label_lanes:
             lane = self._label_lanes[kept].lane
         else:
             unknown, fraud, genuine = (
-                substitute(kept, LABEL, Literal(label, BOOLEAN)) for label in (None, True, False)
+                _Lane(*(substitute(part, LABEL, Literal(label, BOOLEAN)) for part in kept.parts))
+                for label in (None, True, False)
             )
-            # A label overwrites the lane, so that no other value may share it; the two it chooses from are only read.
-            lane = len(self.lanes)
-            self.lanes.append(unknown)
+            # A label picks another in this lane's place, so that it may be no other's; the two it picks from are read.
+            lane = len(self._lanes)
+            self._lanes.append(unknown)
             self._label_lanes[kept] = LabelLane(lane, self._shared_lane(fraud), self._shared_lane(genuine))
-        if len(self.lanes) > MAX_LANES:
+        if len(self._lanes) > MAX_LANES:
             self.source.fail(node, f"more than {MAX_LANES} different values in windows", "fewer arguments and FILTERs")
         return lane
 
-    def _shared_lane(self, expression: Expression) -> int:
-        if expression not in self._shared_lanes:
-            self._shared_lanes[expression] = len(self.lanes)
-            self.lanes.append(expression)
-        return self._shared_lanes[expression]
+    def _shared_lane(self, lane: _Lane) -> int:
+        if lane not in self._shared_lanes:
+            self._shared_lanes[lane] = len(self._lanes)
+            self._lanes.append(lane)
+        return self._shared_lanes[lane]
 
     def _over(self, node: exp.Expr) -> _Frame:
         """The window after OVER: one of the WINDOW clause, or one written out."""

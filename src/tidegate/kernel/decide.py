@@ -17,11 +17,8 @@ from tidegate.kernel.explain import Answered
 from tidegate.kernel.hashing import hash_column, hash_keys
 from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.stages import EVENT_ID, LANES, Stages
-from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
+from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 from tidegate.kernel.words import raw
-
-#: A row's valid bits are one word.
-_WORD_BYTES = 8
 
 
 class Kernel:
@@ -41,6 +38,10 @@ class Kernel:
         self._joins = Joins(features.joins)
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(detector.stream.nothing)
+
+    def demote(self, rules: frozenset[str]) -> None:
+        """From now on the points of these live rules lead to review at most. It is no part of a snapshot."""
+        self._stages.demote(rules)
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
@@ -69,6 +70,7 @@ class Kernel:
             late=answers.late[at],
             judged=self._stages.judge(evaluation, events, *answered),
             answered=answered,
+            demoted=self._stages.demoted,
             stages=self._stages,
         )
         duplicate = answers.duplicate[at]
@@ -87,11 +89,8 @@ class Kernel:
     ) -> Arrivals:
         rows = own.events.num_rows
         values, known = evaluation.outputs(LANES)
-        times, lanes, known = values[-1], values[:-1] * known[:-1], known[:-1]
-        valid = np.zeros((rows, _WORD_BYTES), np.uint8)
-        packed = np.packbits(known.T, axis=1, bitorder="little")
-        valid[:, : packed.shape[1]] = packed
-        valid = valid.view(np.uint64)[:, 0]
+        kept = len(self.detector.compiled.values)
+        times, values, valid = values[-1], values[:kept] * known[:kept], values[kept:-1] != 0
         keys = np.empty((len(self._parts), rows, 2), np.int64)
         places = self._parts.copy()
         places[:, 1:] = evaluation.first_hash(places[:, 1:])
@@ -100,7 +99,7 @@ class Kernel:
         ids = evaluation.hashes[first_id : first_id + rows]
         kinds = np.full(rows, ROW, np.int8)
         if labels is None or not len(labels.at):
-            return Arrivals(times, ids, kinds, keys, lanes, valid)
+            return Arrivals(times, ids, kinds, keys, values, valid)
         label_at = np.arange(len(labels.at)) + np.searchsorted(own.at, labels.at)
         fraud = labels.events.column("is_fraud").to_numpy(zero_copy_only=False)
         total = rows + len(label_at)
@@ -119,9 +118,13 @@ class Kernel:
             ids=spread(ids, hash_column(labels.events.column("transaction_id")).view(np.int64)),
             kinds=spread(kinds, np.where(fraud, FRAUD, GENUINE).astype(np.int8)),
             keys=spread(keys, 0, axis=1),
-            lanes=spread(lanes, 0, axis=1),
-            valid=spread(valid, 0),
+            values=spread(values, 0, axis=1),
+            valid=spread(valid, 0, axis=1),
         )
+
+    def sizes(self) -> list[EntitySize]:
+        """What each kind of entity takes of the windows' state."""
+        return self._windows.sizes()
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""

@@ -35,6 +35,8 @@ class Decisions:
     late: npt.NDArray[np.bool_]
     judged: Judged
     answered: Answered
+    demoted: frozenset[str]
+    """Live rules whose points led to review at most."""
     stages: Stages
 
     @cached_property
@@ -88,6 +90,7 @@ class Decisions:
             late=self.late[rows],
             judged=self.judged.take(rows),
             answered=self.answered.take(rows),
+            demoted=self.demoted,
             stages=self.stages,
         )
 
@@ -102,6 +105,7 @@ class Decisions:
     def _records(self) -> Iterator[Decision]:
         detector = self.detector
         shadow = [rule.name for rule in detector.running if rule.status == "shadow"]
+        demoted = sorted(self.demoted)
         names, rule_names = list(detector.compiled.expressions), [rule.name for rule in detector.running]
         live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
@@ -142,6 +146,7 @@ class Decisions:
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
                 points={name: points for points, name, _ in said},
+                demoted=demoted,
                 versions={name: column[row] for name, column in since.items() if column[row] is not None},
                 freshness={name: lack.state for lack in lacked for name in detector.readers[lack.join]},
                 late=late,

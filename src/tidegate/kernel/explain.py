@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.kernel.plan import CURRENT_ROW, Aggregate, WindowPlan
+from tidegate.kernel.plan import CURRENT_ROW, NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.program import Evaluation
 from tidegate.kernel.stages import LANES, Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
 from tidegate.streams.schema import Field
@@ -45,6 +46,15 @@ class Answered(NamedTuple):
     def take(self, rows: npt.NDArray[np.int64]) -> Answered:
         """Only those to these events."""
         return Answered(self.values[:, rows], self.valid[:, rows])
+
+
+class Lanes(NamedTuple):
+    """What windows take of n events."""
+
+    values: npt.NDArray[np.int64]
+    """int64[l, n]"""
+    valid: npt.NDArray[np.bool_]
+    """bool[l, n]"""
 
 
 class Explainer:
@@ -138,12 +148,23 @@ class Explainer:
         which: Any = pa.array(rows)
         before = self._events.take(which)
         after = before.set_column(before.schema.get_field_index(column), before.schema.field(column), values)
-        counted = self._stages.begin(before).outputs(LANES)
+        counted = self._lanes(self._stages.begin(before))
         evaluation = self._stages.begin(after)
         plan = self._detector.compiled.plan
-        answered, told = with_other_rows(plan, self._answered.take(rows), counted, evaluation.outputs(LANES))
+        answered, told = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
         judged = self._stages.judge(evaluation, after, answered.values, answered.valid)
         return np.where(told, judged.outcome, len(OUTCOMES)).astype(np.int8)
+
+    def _lanes(self, evaluation: Evaluation) -> Lanes:
+        """What the windows take of each event."""
+        values, known = evaluation.outputs(LANES)
+        kept = len(self._detector.compiled.values)
+        of_lane = self._detector.compiled.plan.lanes
+        words = np.zeros((len(of_lane), values.shape[1]), np.int64)
+        for word, number in zip(words, of_lane, strict=True):
+            if number != NO_VALUE:
+                word[:] = values[number] * known[number]
+        return Lanes(words, values[kept:-1] != 0)
 
 
 class _Search:
@@ -176,19 +197,15 @@ class _Search:
         self.over = self._most - self._least <= 1
 
 
-Lanes = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
-
-
 def with_other_rows(
     plan: WindowPlan, answered: Answered, before: Lanes, after: Lanes
 ) -> tuple[Answered, npt.NDArray[np.bool_]]:
     """What the windows would have answered, had the lanes of the events themselves been others, and bool[n]: whether
-    that can be told. Lanes are int64[l, n] with uint8[l, n], which says what is valid; the keys are the same.
+    that can be told. The keys are the same.
     """
     values, valid = answered.values.copy(), answered.valid.copy()
     told = np.ones(values.shape[1], np.bool_)
-    known = before[1].astype(np.bool_), after[1].astype(np.bool_)
-    changed = (known[0] != known[1]) | (known[0] & known[1] & (before[0] != after[0]))
+    changed = (before.valid != after.valid) | (before.valid & after.valid & (before.values != after.values))
     by_label = {lane for part in plan.label_lanes for lane in (part.lane, part.if_fraud, part.if_genuine)}
     for part in plan.label_lanes:
         # Which of the three counts depends on what is known of the event, which is not at hand.
@@ -198,8 +215,7 @@ def with_other_rows(
         sees_itself = plan.windows[aggregate.window].upper_us == CURRENT_ROW and not aggregate.excludes_row
         if lane < 0 or lane in by_label or not sees_itself or not changed[lane].any():
             continue
-        old = np.where(known[0][lane], before[0][lane], 0), known[0][lane]
-        new = np.where(known[1][lane], after[0][lane], 0), known[1][lane]
+        old, new = ((np.where(each.valid[lane], each.values[lane], 0), each.valid[lane]) for each in (before, after))
         match aggregate.function:
             case "count":
                 values[number] += new[1].astype(np.int64) - old[1]

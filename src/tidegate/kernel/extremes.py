@@ -1,202 +1,254 @@
-"""MIN and MAX. They have no inverse, so their state does not move back. Each row of a frame keeps its better: the last
-row before it that has a better value (before a row without a value: that has any). The frame's newest row, its better,
-the better of that and so on hold the best of every run of rows that ends there, so that an answer at an earlier time is
-found along them. As of a key's clock, the ones with a value are a chain with two ends: the monotone queue of
-sliding-window extremes, whose first row is the answer.
+"""MIN and MAX. Each row keeps its better: the last row before it that has a better value (before a row without a value:
+that has any). The frame's newest row, its better, the better of that and so on hold the best of every run of rows that
+ends there.
+
+The rows with a value that no later row is as good as are a chain with two ends, the monotone queue of sliding-window
+extremes, as of the last row that was looked at. All windows of a front share it: each has a cursor to its first row in
+the chain, whose value is the answer. If the frames end before the last row that was looked at, because a row out of
+order is answered, the answer is found along the betters.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tidegate.kernel import rowlog
-from tidegate.kernel.compiled import compiled
+import numpy as np
+
+from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.layout import (
     CHAIN,
-    EDGES,
+    CHAIN_BITS,
+    CHAIN_VALUES,
+    CHAIN_WORDS,
+    CHAINS,
+    CHAINS_END,
+    CURSORS_END,
     ENDS,
-    EXTREME_LANE_BY_VERDICT,
-    EXTREME_WORDS,
-    EXTREMES,
-    EXTREMES_END,
-    LOWER,
+    FRONT_WORDS,
+    FRONTS,
+    FRONTS_END,
+    HIGH,
+    READS_LABEL,
     TURN,
-    UPPER,
 )
-from tidegate.kernel.rowlog import BEGIN_OF_TIME, END_OF_TIME, HIGH, LANES, LOW, LOW_TIME, NIL, VALID
+from tidegate.kernel.rowlog import (
+    HEAD,
+    NIL,
+    VALID,
+    following,
+    is_after,
+    is_kept,
+    link,
+    of_slot,
+    place,
+    preceding,
+    set_link,
+    set_of_slot,
+    time_of,
+    verdict_of_row,
+)
+
+# The halves at a chain's ENDS: its first and last row, the last row that was looked at, the windows' first rows.
+_FIRST, _LAST, _LOOKED_AT, _CURSORS = 0, 1, 2, 3
+
+
+@inlined
+def _has_value(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    bit = layout[chain + CHAIN_BITS + verdict_of_row(rows, row)]
+    return (rows.heap[place(rows, row) + VALID] >> bit) & 1 == 1
+
+
+@inlined
+def _rank(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    """A row's value, turned so that the greatest is best."""
+    value = rows.heap[place(rows, row) + layout[chain + CHAIN_VALUES + verdict_of_row(rows, row)]]
+    return value ^ layout[chain + TURN]
+
+
+@inlined
+def _better(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    """A row's better; it may be gone."""
+    return link(rows, row, layout[chain + CHAIN] + 1)
 
 
 @compiled
-def _rank(log: Any, layout: Any, extreme: Any, row: Any, time: Any) -> Any:
-    """Whether the row has a valid value for an extreme, and the value, turned so that the greatest is best."""
-    lane = layout[extreme + EXTREME_LANE_BY_VERDICT + rowlog.verdict_at(log, row, time)]
-    at = rowlog.place(log, row)
-    return (log.rows[at, VALID] >> lane) & 1 == 1, log.rows[at, LANES + lane] ^ layout[extreme + TURN]
+def _kept_better(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    better = _better(rows, layout, chain, row)
+    return better if is_kept(rows, better) else NIL
 
 
 @compiled
-def _follows(log: Any, row: Any, other: Any) -> Any:
-    """Whether a row comes after another in the order of time, then of arrival."""
-    time, other_time, first = rowlog.time_of(log, row), rowlog.time_of(log, other), log.heap[rowlog.FIRST]
-    return time > other_time or (
-        time == other_time and rowlog.place(log, row - first) > rowlog.place(log, other - first)
-    )
+def _move_cursors(rows: Any, layout: Any, chain: Any, slot: Any, gone: Any, instead: Any) -> None:
+    """A row is no more in the chain."""
+    for cursor in range(layout[chain + ENDS] + _CURSORS, layout[chain + CURSORS_END]):
+        if of_slot(rows, slot, cursor) == gone:
+            set_of_slot(rows, slot, cursor, instead)
 
 
 @compiled
-def _join(log: Any, layout: Any, slot: Any, extreme: Any, before: Any, after: Any, first: Any, last: Any) -> None:
-    """Make `first` follow `before` in the chain, and `after` follow `last`; NIL is the chain's end."""
-    chain, ends = layout[extreme + CHAIN], slot + layout[extreme + ENDS]
-    if before == NIL:
-        log.heap[ends] = first
+def _append(rows: Any, layout: Any, chain: Any, slot: Any, row: Any) -> None:
+    """A row after all that were looked at goes to the chain's end, in the place of all that are not better."""
+    links, ends = layout[chain + CHAIN], layout[chain + ENDS]
+    set_of_slot(rows, slot, ends + _LOOKED_AT, row)
+    better = of_slot(rows, slot, ends + _LAST)
+    if not _has_value(rows, layout, chain, row):
+        set_link(rows, row, links + 1, better)
+        return
+    rank, first = _rank(rows, layout, chain, row), of_slot(rows, slot, ends + _FIRST)
+    while better != NIL and _rank(rows, layout, chain, better) <= rank:
+        _move_cursors(rows, layout, chain, slot, better, row)
+        better = NIL if better == first else _better(rows, layout, chain, better)
+    set_link(rows, row, links, NIL)
+    set_link(rows, row, links + 1, better)
+    if better == NIL:
+        set_of_slot(rows, slot, ends + _FIRST, row)
     else:
-        log.links[rowlog.place(log, before), chain] = first
-    if after == NIL:
-        log.heap[ends + 1] = last
-    else:
-        log.links[rowlog.place(log, after), chain + 1] = last
+        set_link(rows, better, links, row)
+    set_of_slot(rows, slot, ends + _LAST, row)
 
 
 @compiled
-def _better_of(log: Any, layout: Any, extreme: Any, row: Any, oldest: Any) -> Any:
-    """A row's better if it is not older than `oldest`. One that left the frame may be gone, and its place taken."""
-    better = rowlog.link(log, row, layout[extreme + CHAIN] + 1)
-    if better != NIL and rowlog.is_kept(log, better) and rowlog.time_of(log, better) >= oldest:
-        return better
+def _drop_older(rows: Any, layout: Any, chain: Any, slot: Any, floor: Any) -> None:
+    """Take rows older than `floor` off the chain's start."""
+    first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
+    while first != NIL and time_of(rows, first) < floor:
+        after = link(rows, first, layout[chain + CHAIN])
+        _move_cursors(rows, layout, chain, slot, first, after)
+        first = after
+    set_of_slot(rows, slot, layout[chain + ENDS] + _FIRST, first)
+    if first == NIL:
+        set_of_slot(rows, slot, layout[chain + ENDS] + _LAST, NIL)
+
+
+@compiled
+def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> Any:
+    """The better of a row that was put into its key's list, NIL if there is none that is not older than `floor`."""
+    has_value, rank = _has_value(rows, layout, chain, row), _rank(rows, layout, chain, row)
+    better = preceding(rows, row)
+    while better != NIL and time_of(rows, better) >= floor:
+        better_has_value = _has_value(rows, layout, chain, better)
+        if better_has_value and (not has_value or _rank(rows, layout, chain, better) > rank):
+            return better
+        better = _kept_better(rows, layout, chain, better)
     return NIL
 
 
 @compiled
-def _append(log: Any, layout: Any, slot: Any, extreme: Any, row: Any, time: Any) -> None:
-    """The frame's newest row goes to the chain's end, in the place of all that are not better."""
-    valid, rank = _rank(log, layout, extreme, row, time)
-    chain, at = layout[extreme + CHAIN], rowlog.place(log, row)
-    better = log.heap[slot + layout[extreme + ENDS] + 1]
-    while valid and better != NIL and _rank(log, layout, extreme, better, time)[1] <= rank:
-        better = rowlog.link(log, better, chain + 1)
-    log.links[at, chain + 1] = better
-    if valid:
-        log.links[at, chain] = NIL
-        _join(log, layout, slot, extreme, better, NIL, row, row)
+def _is_best_to(rows: Any, layout: Any, chain: Any, row: Any, last: Any) -> Any:
+    """Make a row the better of those after it that it is better than; whether it is better than all, to the last."""
+    rank, later = _rank(rows, layout, chain, row), row
+    while later != last:
+        later = following(rows, later)
+        if _has_value(rows, layout, chain, later) and _rank(rows, layout, chain, later) >= rank:
+            return False
+        better = _kept_better(rows, layout, chain, later)
+        if better == NIL or is_after(rows, row, better):
+            set_link(rows, later, layout[chain + CHAIN] + 1, row)
+    return True
 
 
 @compiled
-def _insert(
-    log: Any, layout: Any, entity: Any, slot: Any, window: Any, extreme: Any, row: Any, time: Any
-) -> None:  # fmt: skip
-    """A row in the midst of the frame finds its better, becomes that of those after it, and a link of the chain if it
-    is better than all of them.
+def _insert(rows: Any, layout: Any, chain: Any, slot: Any, row: Any, floor: Any) -> None:
+    """A row before the last that was looked at finds its better, becomes that of those after it, and a link of the
+    chain if it is better than all of them.
     """
-    valid, rank = _rank(log, layout, extreme, row, time)
-    chain, edges = layout[extreme + CHAIN], slot + layout[window + EDGES]
-    oldest = log.heap[edges + LOW_TIME]
-    better = rowlog.preceding(log, entity, row)
-    if better != NIL and rowlog.time_of(log, better) < oldest:
-        better = NIL
-    while better != NIL:
-        better_valid, better_rank = _rank(log, layout, extreme, better, time)
-        if better_valid and (not valid or better_rank > rank):
-            break
-        better = _better_of(log, layout, extreme, better, oldest)
-    log.links[rowlog.place(log, row), chain + 1] = better
-    if not valid:
+    _drop_older(rows, layout, chain, slot, floor)
+    links, ends = layout[chain + CHAIN], layout[chain + ENDS]
+    better = _better_before(rows, layout, chain, row, floor)
+    set_link(rows, row, links + 1, better)
+    if not _has_value(rows, layout, chain, row):
         return
-    newest = rowlog.time_of(log, log.heap[edges + HIGH])
-    later = rowlog.following(log, entity, row)
-    while later != NIL and rowlog.time_of(log, later) <= newest:
-        later_valid, later_rank = _rank(log, layout, extreme, later, time)
-        if later_valid and later_rank >= rank:
-            return
-        later_better = _better_of(log, layout, extreme, later, oldest)
-        if later_better == NIL or not _follows(log, later_better, row):
-            log.links[rowlog.place(log, later), chain + 1] = row
-        later = rowlog.following(log, entity, later)
-    after, before = NIL, log.heap[slot + layout[extreme + ENDS] + 1]
-    while before != NIL and _follows(log, before, row):
+    first, before, after = of_slot(rows, slot, ends + _FIRST), of_slot(rows, slot, ends + _LAST), NIL
+    while before != NIL and is_after(rows, before, row):
         after = before
-        before = rowlog.link(log, before, chain + 1)
-    log.links[rowlog.place(log, row), chain] = after
-    _join(log, layout, slot, extreme, better, after, row, row)
+        before = NIL if before == first else _better(rows, layout, chain, before)
+    if not _is_best_to(rows, layout, chain, row, of_slot(rows, slot, ends + _LOOKED_AT)):
+        return
+    while before not in (NIL, better):
+        _move_cursors(rows, layout, chain, slot, before, row)
+        before = NIL if before == first else _better(rows, layout, chain, before)
+    set_link(rows, row, links, after)
+    if better == NIL:
+        set_of_slot(rows, slot, ends + _FIRST, row)
+    else:
+        set_link(rows, better, links, row)
+    if after == NIL:
+        set_of_slot(rows, slot, ends + _LAST, row)
 
 
 @compiled
-def append_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: Any) -> None:
-    """A row newer than all others came into the window's frame."""
-    for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
-        _append(log, layout, slot, extreme, row, time)
+def append_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, before: Any) -> None:
+    """The frames of a front now end at a row; they ended at the one before it, NIL if it is the list's first."""
+    for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
+        if of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT) == before:
+            _append(rows, layout, chain, slot, row)
 
 
 @compiled
-def insert_row(log: Any, layout: Any, entity: Any, slot: Any, window: Any, row: Any, time: Any) -> None:
-    """A row came into the midst of the window's frame."""
-    for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
-        _insert(log, layout, entity, slot, window, extreme, row, time)
+def insert_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: Any) -> None:
+    """A row that was put into its key's list, perhaps before the last that was looked at."""
+    for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
+        looked_at = of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+        if looked_at != NIL and is_after(rows, looked_at, row):
+            _insert(rows, layout, chain, slot, row, floor)
 
 
 @compiled
-def unchain_row(log: Any, layout: Any, slot: Any, window: Any, row: Any) -> None:
-    """The frame's oldest row leaves it: if it is in a chain, it is the first."""
-    for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
-        if log.heap[slot + layout[extreme + ENDS]] == row:
-            after = rowlog.link(log, row, layout[extreme + CHAIN])
-            _join(log, layout, slot, extreme, NIL, after, after, NIL)
+def leave(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: Any) -> None:
+    """A row that is older than `floor` is about to go."""
+    for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
+        _drop_older(rows, layout, chain, slot, floor)
+        if of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT) == row:
+            set_of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT, preceding(rows, row))
 
 
 @compiled
-def chain_labelled(log: Any, layout: Any, entity: Any, slot: Any, window: Any, time: Any) -> None:
-    """Make the chains that read labels anew, as of `time`, which is the clock."""
-    edges = slot + layout[window + EDGES]
-    low, high = log.heap[edges + LOW], log.heap[edges + HIGH]
-    for extreme in range(layout[window + EXTREMES], layout[window + EXTREMES_END], EXTREME_WORDS):
-        lanes = extreme + EXTREME_LANE_BY_VERDICT
-        if layout[lanes] == layout[lanes + 1] == layout[lanes + 2]:
-            continue
-        log.heap[slot + layout[extreme + ENDS]] = NIL
-        log.heap[slot + layout[extreme + ENDS] + 1] = NIL
-        row = low
-        while row != NIL and high != NIL and rowlog.time_of(log, row) <= rowlog.time_of(log, high):  # noqa: PLR1714
-            _append(log, layout, slot, extreme, row, time)
-            row = rowlog.following(log, entity, row)
+def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any) -> None:
+    """Labels changed what counts: make the chains that read labels anew, of all rows up to the frames' ends."""
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        high = of_slot(rows, slot, layout[front + HIGH])
+        for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
+            if layout[chain + READS_LABEL] == 0:
+                continue
+            for half in range(layout[chain + ENDS], layout[chain + CURSORS_END]):
+                set_of_slot(rows, slot, half, NIL)
+            row = NIL
+            while row != high:
+                row = of_slot(rows, slot, HEAD) if row == NIL else following(rows, row)
+                _append(rows, layout, chain, slot, row)
 
 
 @compiled
-def _best_of(log: Any, layout: Any, extreme: Any, row: Any, time: Any, found: Any, best: Any) -> Any:
-    valid, rank = _rank(log, layout, extreme, row, time)
-    if valid and (not found or rank > best):
-        return True, rank
+def extreme_of(rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
+    """Whether an extreme has a value, and the value: of the rows not older than `low_time` up to the front."""
+    high = of_slot(rows, slot, layout[front + HIGH])
+    found, best = False, np.int64(0)
+    if high == NIL or time_of(rows, high) < low_time:
+        return found, best
+    if high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT):
+        row = _first_in_frame(rows, layout, chain, cursor, slot, low_time)
+        set_of_slot(rows, slot, cursor, row)
+        if row != NIL:
+            return True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+        return found, best
+    row = high if _has_value(rows, layout, chain, high) else _kept_better(rows, layout, chain, high)
+    while row != NIL and time_of(rows, row) >= low_time:
+        found, best = True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+        row = _kept_better(rows, layout, chain, row)
     return found, best
 
 
 @compiled
-def extreme_of(
-    log: Any, layout: Any, entity: Any, slot: Any, window: Any, extreme: Any, row: Any, counted: Any, clock: Any,
-    floor: Any, unlabelled: Any,
-) -> Any:  # fmt: skip
-    """Whether an extreme has a value, and the value, for a row: the cursors are as of its time, the chains as of the
-    clock. `counted`: the row was just counted in; `unlabelled`: there are labels between the two times.
-    """
-    time = rowlog.time_of(log, row)
-    found, best = False, layout[extreme + TURN]
-    first = log.heap[slot + layout[extreme + ENDS]]
-    if time == clock:
-        if first != NIL:
-            found, best = _best_of(log, layout, extreme, first, time, found, best)
-        return found, best ^ layout[extreme + TURN]
-    edges = slot + layout[window + EDGES]
-    low, high = log.heap[edges + LOW], log.heap[edges + HIGH]
-    newest = rowlog.time_of(log, high) if high != NIL else BEGIN_OF_TIME
-    # Of rows from here on the chain knows the best, if not what labels there were.
-    oldest = END_OF_TIME if unlabelled else max(clock - layout[window + LOWER], floor)
-    if not unlabelled and first != NIL and newest != BEGIN_OF_TIME:
-        better = first
-        if rowlog.time_of(log, first) > newest:
-            better = rowlog.preceding(log, entity, row) if high == row else high
-        while better != NIL and rowlog.time_of(log, better) >= oldest:
-            found, best = _best_of(log, layout, extreme, better, time, found, best)
-            better = _better_of(log, layout, extreme, better, oldest)
-    while low != NIL and rowlog.time_of(log, low) <= newest and rowlog.time_of(log, low) < oldest:
-        found, best = _best_of(log, layout, extreme, low, time, found, best)
-        low = rowlog.following(log, entity, low)
-    if counted and layout[window + UPPER] == 0:
-        found, best = _best_of(log, layout, extreme, row, time, found, best)
-    return found, best ^ layout[extreme + TURN]
+def _first_in_frame(rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
+    """The first row in the chain that is not older than `low_time`, sought from where it was before."""
+    row = of_slot(rows, slot, cursor)
+    if row == NIL:
+        row = of_slot(rows, slot, layout[chain + ENDS] + _LAST)
+    while row != NIL and time_of(rows, row) < low_time:
+        row = link(rows, row, layout[chain + CHAIN])
+    if row == NIL:
+        return row
+    first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
+    while row != first and time_of(rows, _better(rows, layout, chain, row)) >= low_time:
+        row = _better(rows, layout, chain, row)
+    return row

@@ -48,13 +48,16 @@ _LABEL_OUTSIDE = (
 
 @dataclass(frozen=True)
 class Features:
-    """`lanes` are evaluated when a row arrives; `expressions` once the window engine has answered."""
+    """`values` and `lanes` are evaluated when a row arrives; `expressions` once the window engine has answered."""
 
     stream: Schema
     expressions: dict[str, Expression]
+    values: tuple[Expression, ...]
+    """What the windows keep of a row."""
     derived: dict[str, Expression]
     """Columns that windows gather by and that no stream has: evaluated before all else."""
     lanes: tuple[Expression, ...]
+    """Of each of the plan's lanes, whether a row counts: never NULL."""
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
@@ -98,15 +101,17 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     if not expressions:
         source.fail(select, "no feature", "SELECT expression AS name, ...")
     check_in_duckdb(source)
+    values, _ = aggregates.values()
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
-    read = [*expressions.values(), *aggregates.lanes, *aggregates.derived.values(), *gathered]
+    read = [*expressions.values(), *values, *aggregates.valid, *aggregates.derived.values(), *gathered]
     joins = join_plan(scope.joined, read, lateness_us=lateness_us)
     return Features(
         stream=scope.stream,
         expressions=expressions,
+        values=values,
         derived=aggregates.derived,
-        lanes=tuple(aggregates.lanes),
+        lanes=aggregates.valid,
         aggregate_types=tuple(aggregates.types),
         plan=plan,
         joins=joins,

@@ -1,36 +1,40 @@
 """Running values of a key's windows, and the cursors that keep them as of one time.
 
-A key's state is as of its clock, the time of its newest row. A row that comes in its time moves the clock forward; for
-one that is out of order the state is moved back to its time, the row placed and answered, and the state moved forward
-again. Either way what a move costs is the number of rows that enter and leave the frames.
+A key's state is as of its clock: the time of the row that was answered last. To answer another row it is moved to that
+row's time, forward or, for one that is out of order, back. What a move costs is the number of rows that enter and leave
+the frames.
 
-A window's low cursor is the first row of the key not older than the frame's lower edge, its high cursor the last row
-not newer than the upper edge: what lies between them is counted.
+A window's low cursor is the first row of the key not older than the frame's start, a front's high cursor the last row
+not newer than the end of its windows' frames: what lies between them is counted.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tidegate.kernel import extremes, rowlog, table, variance
+from tidegate.kernel import extremes, labels, occurrences, variance
 from tidegate.kernel.compiled import compiled, inlined
 from tidegate.kernel.layout import (
-    ACCUMULATOR_BITS,
     ACCUMULATOR_WORDS,
     ACCUMULATORS,
     ACCUMULATORS_END,
+    BITS,
     COUNT,
-    EDGES,
-    ENTITY_NUMBER,
+    DISTINCT,
+    FRONT_WORDS,
+    FRONTS,
+    FRONTS_END,
+    HIGH,
     KIND,
-    LANE_BY_VERDICT,
+    LABELS,
+    LINKS_OF_SAME,
+    LOW,
+    LOW_TIME,
     LOWER,
-    NUMBER,
     RUNNING,
-    SQUARES,
     SUM,
     UPPER,
-    WINDOW_DISTINCTS,
+    VALUE_WORDS,
     WINDOW_WORDS,
     WINDOWS,
     WINDOWS_END,
@@ -38,262 +42,302 @@ from tidegate.kernel.layout import (
 from tidegate.kernel.rowlog import (
     APPLIED,
     BEGIN_OF_TIME,
-    CLOCK,
     EARLIER,
     END_OF_TIME,
-    FREE_VALUE,
     HEAD,
-    HIGH,
+    KEY_CLOCK,
     LABEL_TIME,
     LABELLED,
     LATER,
-    LINKS_A_LABEL_AND_ENTITY,
-    LOW,
-    LOW_TIME,
+    LINKS_A_LABEL,
     NIL,
     OLDER,
     PENDING,
     TAIL,
-    VALUE_TABLE,
-    VERDICT,
+    VALID,
+    VERDICT_SHIFT,
+    following,
+    link,
+    of_slot,
+    place,
+    preceding,
+    set_of_slot,
+    time_of,
+    verdict_of_row,
 )
 
 _LOW_HALF = 0xFFFFFFFF
 
+# Which neighbours of the same value could be in the frame: those before a row, as it is the frame's newest; those after
+# it, as it is the oldest; or both.
+_BEFORE, _AFTER, _BOTH = 1, 2, 3
+
 
 @compiled
-def _count_value(log: Any, slot: Any, kind: Any, running: Any, number: Any, value: Any, sign: Any) -> None:
-    """Count a value in or out of a sum of squares or a COUNT DISTINCT."""
-    if kind == SQUARES:
-        variance.count_square(log, running, value, sign)
-        return
-    heap = log.heap
-    owner = (slot << ACCUMULATOR_BITS) | number
-    at = rowlog.find(log, VALUE_TABLE, value, owner)
-    if at == table.EMPTY:
-        counted = rowlog.take(log, FREE_VALUE, rowlog.VALUE_WORDS)
-        rowlog.enter(log, VALUE_TABLE, value, owner, counted)
-        heap[counted + rowlog.TIMES] = 1
-        heap[running] += 1
-        return
-    counted = rowlog.named(log, VALUE_TABLE, at)
-    heap[counted + rowlog.TIMES] += sign
-    if heap[counted + rowlog.TIMES] == 0:
-        rowlog.strike(log, VALUE_TABLE, at)
-        rowlog.give_back(log, FREE_VALUE, counted)
-        heap[running] -= 1
+def _is_only_one(rows: Any, row: Any, same: Any, low_time: Any, high_time: Any, neighbours: Any) -> Any:
+    """Whether no neighbour of the same value is in the frame from `low_time` to `high_time`."""
+    if neighbours & _BEFORE:
+        before = link(rows, row, same)
+        if before != NIL and time_of(rows, before) >= low_time:
+            return False
+    if neighbours & _AFTER:
+        after = link(rows, row, same + 1)
+        if after != NIL and time_of(rows, after) <= high_time:
+            return False
+    return True
 
 
-@inlined
-def _count(log: Any, layout: Any, slot: Any, accumulator: Any, at: Any, verdict: Any, sign: Any) -> None:
-    """Count a row, given by its place, in (sign 1) or out (-1) of an accumulator."""
-    heap = log.heap
-    lane = layout[accumulator + LANE_BY_VERDICT + verdict]
-    running = slot + layout[accumulator + RUNNING]
-    if lane < 0:
-        heap[running] += sign
-    elif (log.rows[at, rowlog.VALID] >> lane) & 1:
-        kind, value = layout[accumulator + KIND], log.rows[at, rowlog.LANES + lane]
-        if kind == COUNT:
-            heap[running] += sign
-        elif kind == SUM:
-            heap[running] += sign * (value >> 32)
-            heap[running + 1] += sign * (value & _LOW_HALF)
+@compiled
+def _count(
+    rows: Any, layout: Any, slot: Any, accumulator: Any, row: Any, verdict: Any, sign: Any, low_time: Any,
+    high_time: Any, neighbours: Any,
+) -> None:  # fmt: skip
+    """Count a row in (sign 1) or out (-1) of an accumulator by a verdict."""
+    heap, at = rows.heap, place(rows, row)
+    bit = layout[accumulator + BITS + verdict]
+    if bit >= 0 and (heap[at + VALID] >> bit) & 1 == 0:
+        return
+    kind, running = layout[accumulator + KIND], layout[accumulator + RUNNING]
+    if kind == COUNT:
+        rows.links[2 * slot + running] += sign
+    elif kind == DISTINCT:
+        if _is_only_one(rows, row, layout[accumulator + LINKS_OF_SAME], low_time, high_time, neighbours):
+            rows.links[2 * slot + running] += sign
+    else:
+        value = heap[at + layout[accumulator + VALUE_WORDS + verdict]]
+        if kind == SUM:
+            heap[slot + running] += sign * (value >> 32)
+            heap[slot + running + 1] += sign * (value & _LOW_HALF)
         else:
-            _count_value(log, slot, kind, running, layout[accumulator + NUMBER], value, sign)
+            variance.count_square(heap, slot + running, value, sign)
 
 
-@inlined
-def _count_row(log: Any, layout: Any, slot: Any, window: Any, row: Any, time: Any, sign: Any) -> None:
-    """Count a row in or out of a window, with what is known of it at `time`."""
-    verdict, at = rowlog.verdict_at(log, row, time), rowlog.place(log, row)
+@compiled
+def _count_row(
+    rows: Any, layout: Any, slot: Any, window: Any, row: Any, sign: Any, low_time: Any, high_time: Any, neighbours: Any
+) -> None:
+    """Count a row in or out of a window by its verdict."""
+    verdict = verdict_of_row(rows, row)
     for accumulator in range(layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END], ACCUMULATOR_WORDS):
-        _count(log, layout, slot, accumulator, at, verdict, sign)
+        _count(rows, layout, slot, accumulator, row, verdict, sign, low_time, high_time, neighbours)
 
 
 @inlined
-def _is_counted(log: Any, layout: Any, slot: Any, window: Any, row: Any) -> Any:
-    """Whether a row of the key is in the window's frame."""
-    edges, time = slot + layout[window + EDGES], rowlog.time_of(log, row)
-    high = log.heap[edges + HIGH]
-    return high != NIL and log.heap[edges + LOW_TIME] <= time <= rowlog.time_of(log, high)
+def _high_time(rows: Any, high: Any) -> Any:
+    return time_of(rows, high) if high != NIL else BEGIN_OF_TIME
+
+
+@inlined
+def _set_low(rows: Any, layout: Any, slot: Any, window: Any, low: Any, low_time: Any) -> None:
+    set_of_slot(rows, slot, layout[window + LOW], low)
+    rows.heap[slot + layout[window + LOW_TIME]] = low_time
 
 
 @compiled
-def swap_verdict(log: Any, layout: Any, entity: Any, slot: Any, row: Any, before: Any, after: Any) -> Any:
-    """Count a row by another verdict in all frames that it is in; whether it is in any."""
-    anywhere = False
-    if before == after:
-        return anywhere
-    at = rowlog.place(log, row)
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        if not _is_counted(log, layout, slot, window, row):
+def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
+    """Count out what is older than `lower`."""
+    low_time = rows.heap[slot + layout[window + LOW_TIME]]
+    if low_time >= lower:
+        return
+    low = of_slot(rows, slot, layout[window + LOW])
+    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    while low_time < lower:
+        if low_time <= high_time:
+            _count_row(rows, layout, slot, window, low, -1, low_time, high_time, _AFTER)
+        low = following(rows, low)
+        low_time = time_of(rows, low) if low != NIL else END_OF_TIME
+    _set_low(rows, layout, slot, window, low, low_time)
+
+
+@compiled
+def _lower_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
+    """Count in what is not older than `lower`."""
+    low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
+    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    row = preceding(rows, low) if low != NIL else of_slot(rows, slot, TAIL)
+    while row != NIL and time_of(rows, row) >= lower:
+        low, low_time = row, time_of(rows, row)
+        if low_time <= high_time:
+            _count_row(rows, layout, slot, window, row, 1, low_time, high_time, _AFTER)
+        row = preceding(rows, row)
+    _set_low(rows, layout, slot, window, low, low_time)
+
+
+@compiled
+def _enter_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: Any) -> None:
+    """The frames of a front now end at a row that is the next after their end."""
+    for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+        low_time = rows.heap[slot + layout[window + LOW_TIME]]
+        if time >= low_time:
+            _count_row(rows, layout, slot, window, row, 1, low_time, time, _BEFORE)
+    extremes.append_row(rows, layout, front, slot, row, of_slot(rows, slot, layout[front + HIGH]))
+    set_of_slot(rows, slot, layout[front + HIGH], row)
+
+
+@compiled
+def _leave_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: Any) -> None:
+    """The frames of a front now end before the row that was their last."""
+    for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+        low_time = rows.heap[slot + layout[window + LOW_TIME]]
+        if time >= low_time:
+            _count_row(rows, layout, slot, window, row, -1, low_time, time, _BEFORE)
+    set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+
+
+@compiled
+def _move_forward(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            _raise_low(rows, layout, slot, front, window, max(time - layout[window + LOWER], floor))
+        high, upper = of_slot(rows, slot, layout[front + HIGH]), time - layout[front + UPPER]
+        if high == of_slot(rows, slot, TAIL):
             continue
-        anywhere = True
-        for accumulator in range(layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END], ACCUMULATOR_WORDS):
-            lanes = accumulator + LANE_BY_VERDICT
-            if layout[lanes + before] != layout[lanes + after]:
-                _count(log, layout, slot, accumulator, at, before, -1)
-                _count(log, layout, slot, accumulator, at, after, 1)
-    return anywhere
+        row = following(rows, high) if high != NIL else of_slot(rows, slot, HEAD)
+        while row != NIL and time_of(rows, row) <= upper:
+            _enter_front(rows, layout, slot, front, row, time_of(rows, row))
+            row = following(rows, row)
 
 
 @compiled
-def apply_labels(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
-    """Apply the pending labels up to `time`; whether any counted row changed."""
-    heap = log.heap
-    changed = False
-    later = LATER + LINKS_A_LABEL_AND_ENTITY * layout[entity + ENTITY_NUMBER]
-    label = heap[slot + PENDING]
-    while label != NIL and heap[label + LABEL_TIME] <= time:
-        before = rowlog.verdict_of(log, heap[label + OLDER])
-        changed |= swap_verdict(log, layout, entity, slot, heap[label + LABELLED], before, heap[label + VERDICT])
-        heap[slot + APPLIED] = label
-        label = heap[label + later]
-        heap[slot + PENDING] = label
-    return changed
+def _move_back(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        high, upper = of_slot(rows, slot, layout[front + HIGH]), time - layout[front + UPPER]
+        while high != NIL and time_of(rows, high) > upper:
+            _leave_front(rows, layout, slot, front, high, time_of(rows, high))
+            high = preceding(rows, high)
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            lower = max(time - layout[window + LOWER], floor)
+            _raise_low(rows, layout, slot, front, window, lower)
+            _lower_low(rows, layout, slot, front, window, lower)
 
 
 @compiled
-def take_back_labels(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
-    """Take back the labels after `time`; whether there were any."""
-    heap = log.heap
-    any_taken = False
-    earlier = EARLIER + LINKS_A_LABEL_AND_ENTITY * layout[entity + ENTITY_NUMBER]
-    label = heap[slot + APPLIED]
-    while label != NIL and heap[label + LABEL_TIME] > time:
-        any_taken = True
-        before = rowlog.verdict_of(log, heap[label + OLDER])
-        swap_verdict(log, layout, entity, slot, heap[label + LABELLED], heap[label + VERDICT], before)
-        heap[slot + PENDING] = label
-        label = heap[label + earlier]
-        heap[slot + APPLIED] = label
-    return any_taken
+def move(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
+    """Make a key's state as of a time; rows older than `floor` are in no frame."""
+    clock = rows.heap[slot + KEY_CLOCK]
+    reads_labels = layout[entity + LABELS] >= 0
+    rows.heap[slot + KEY_CLOCK] = time
+    if time >= clock:
+        if reads_labels:
+            _apply_labels(rows, layout, entity, slot, time)
+        _move_forward(rows, layout, entity, slot, time, floor)
+    else:
+        if reads_labels:
+            _take_back_labels(rows, layout, entity, slot, time)
+        _move_back(rows, layout, entity, slot, time, floor)
 
 
 @compiled
-def chain_labelled(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> None:
-    """Labels changed what counts, as of `time`, which is the clock."""
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        extremes.chain_labelled(log, layout, layout[entity + ENTITY_NUMBER], slot, window, time)
-
-
-@compiled
-def move_forward(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any, with_chains: Any) -> None:
-    """Move the cursors to the frames of a later time; rows older than `floor` are in no frame."""
-    heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        lower, upper = max(time - layout[window + LOWER], floor), time - layout[window + UPPER]
-        edges = slot + layout[window + EDGES]
-        high = heap[edges + HIGH]
-        if heap[edges + LOW_TIME] < lower:
-            newest_counted = rowlog.time_of(log, high) if high != NIL else BEGIN_OF_TIME
-            low, low_time = heap[edges + LOW], heap[edges + LOW_TIME]
-            while low_time < lower:
-                if low_time <= newest_counted:
-                    _count_row(log, layout, slot, window, low, time, -1)
-                    if with_chains:
-                        extremes.unchain_row(log, layout, slot, window, low)
-                low = rowlog.following(log, number, low)
-                low_time = rowlog.time_of(log, low) if low != NIL else END_OF_TIME
-            heap[edges + LOW], heap[edges + LOW_TIME] = low, low_time
-        if high != heap[slot + TAIL]:
-            row = rowlog.following(log, number, high) if high != NIL else heap[slot + HEAD]
-            while row != NIL and rowlog.time_of(log, row) <= upper:
-                if rowlog.time_of(log, row) >= lower:
-                    _count_row(log, layout, slot, window, row, time, 1)
-                    if with_chains:
-                        extremes.append_row(log, layout, slot, window, row, time)
-                high = row
-                row = rowlog.following(log, number, row)
-            heap[edges + HIGH] = high
-
-
-@compiled
-def move_back(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
-    """Move the cursors to the frames of an earlier time. The chains stay as of the clock."""
-    heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        lower, upper = max(time - layout[window + LOWER], floor), time - layout[window + UPPER]
-        edges = slot + layout[window + EDGES]
-        low, high = heap[edges + LOW], heap[edges + HIGH]
-        oldest_counted = heap[edges + LOW_TIME]
-        while high != NIL and rowlog.time_of(log, high) > upper:
-            if rowlog.time_of(log, high) >= oldest_counted:
-                _count_row(log, layout, slot, window, high, time, -1)
-            high = rowlog.preceding(log, number, high)
-        heap[edges + HIGH] = high
-        row = rowlog.preceding(log, number, low) if low != NIL else heap[slot + TAIL]
-        while row != NIL and rowlog.time_of(log, row) >= lower:
-            if rowlog.time_of(log, row) <= upper:
-                _count_row(log, layout, slot, window, row, time, 1)
-            heap[edges + LOW], heap[edges + LOW_TIME] = row, rowlog.time_of(log, row)
-            row = rowlog.preceding(log, number, row)
-
-
-@compiled
-def count_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, with_chains: Any) -> None:
+def count_in(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, time: Any, floor: Any) -> None:
     """Count a row that was just put into the list of its key, whose state is as of the row's time."""
-    heap, time = log.heap, rowlog.time_of(log, row)
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        edges = slot + layout[window + EDGES]
-        if heap[edges + LOW_TIME] > time:
-            heap[edges + LOW], heap[edges + LOW_TIME] = row, time
-        if layout[window + UPPER] == 0:
-            heap[edges + HIGH] = row
-            _count_row(log, layout, slot, window, row, time, 1)
-            if with_chains:
-                extremes.append_row(log, layout, slot, window, row, time)
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            if rows.heap[slot + layout[window + LOW_TIME]] > time:
+                _set_low(rows, layout, slot, window, row, time)
+        extremes.insert_row(rows, layout, front, slot, row, floor)
+        if layout[front + UPPER] == 0:
+            _enter_front(rows, layout, slot, front, row, time)
 
 
 @compiled
-def chain_in(log: Any, layout: Any, entity: Any, slot: Any, row: Any, clock: Any) -> None:
-    """Put a row that came out of order into the chains of the frames that it is in as of the clock."""
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        if _is_counted(log, layout, slot, window, row):
-            extremes.insert_row(log, layout, layout[entity + ENTITY_NUMBER], slot, window, row, clock)
-
-
-@compiled
-def leave(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -> None:
+def leave(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -> None:
     """Take a row that is older than `floor` out of all frames and off all cursors."""
-    heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    move_forward(log, layout, entity, slot, heap[slot + CLOCK], floor, True)
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        high = slot + layout[window + EDGES] + HIGH
-        if heap[high] == row:
-            heap[high] = rowlog.preceding(log, number, row)
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            _raise_low(rows, layout, slot, front, window, floor)
+        if of_slot(rows, slot, layout[front + HIGH]) == row:
+            set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+        extremes.leave(rows, layout, front, slot, row, floor)
 
 
 @compiled
-def value_demand(log: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> Any:
-    """How many values a row of that time can at most add to what COUNT DISTINCT counts, while it is placed."""
-    heap, number = log.heap, layout[entity + ENTITY_NUMBER]
-    clock = max(time, heap[slot + CLOCK])
-    label_count = 0
-    label = heap[slot + PENDING]
-    while label != NIL and heap[label + LABEL_TIME] <= clock:
-        label_count += 1
-        label = heap[label + LATER + LINKS_A_LABEL_AND_ENTITY * number]
-    label = heap[slot + APPLIED]
-    while label != NIL and heap[label + LABEL_TIME] > time:
-        label_count += 1
-        label = heap[label + EARLIER + LINKS_A_LABEL_AND_ENTITY * number]
-    demand = 0
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        if layout[window + WINDOW_DISTINCTS] == 0:
-            continue
-        edges = slot + layout[window + EDGES]
-        low, high = heap[edges + LOW], heap[edges + HIGH]
-        entering = 1 + label_count
-        row = rowlog.following(log, number, high) if high != NIL else heap[slot + HEAD]
-        while row != NIL and rowlog.time_of(log, row) <= clock - layout[window + UPPER]:
-            entering += 1
-            row = rowlog.following(log, number, row)
-        if time < clock:
-            row = rowlog.preceding(log, number, low) if low != NIL else heap[slot + TAIL]
-            while row != NIL and rowlog.time_of(log, row) >= max(time - layout[window + LOWER], floor):
-                entering += 1
-                row = rowlog.preceding(log, number, row)
-        demand += entering * layout[window + WINDOW_DISTINCTS]
+def _count_by_verdict(
+    rows: Any, layout: Any, entity: Any, slot: Any, row: Any, verdict: Any, other: Any, sign: Any
+) -> None:  # fmt: skip
+    """Count a row, in all frames that it is in, in or out of what it counts in by one verdict and not by the other."""
+    time = time_of(rows, row)
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            low_time = rows.heap[slot + layout[window + LOW_TIME]]
+            if not low_time <= time <= high_time:
+                continue
+            first, end = layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END]
+            for accumulator in range(first, end, ACCUMULATOR_WORDS):
+                bits, values = accumulator + BITS, accumulator + VALUE_WORDS
+                if (
+                    layout[bits + verdict] != layout[bits + other]
+                    or layout[values + verdict] != layout[values + other]
+                ):  # fmt: skip
+                    _count(rows, layout, slot, accumulator, row, verdict, sign, low_time, high_time, _BOTH)
+
+
+@compiled
+def swap_verdict(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, verdict: Any) -> Any:
+    """Let a row count by another verdict; whether that is another."""
+    before = verdict_of_row(rows, row)
+    if before == verdict:
+        return False
+    _count_by_verdict(rows, layout, entity, slot, row, before, verdict, -1)
+    occurrences.unlink_all(rows, layout, entity, slot, row)
+    rows.heap[place(rows, row) + VALID] += (verdict - before) << VERDICT_SHIFT
+    occurrences.link_all(rows, layout, entity, slot, row)
+    _count_by_verdict(rows, layout, entity, slot, row, verdict, before, 1)
+    return True
+
+
+@compiled
+def relabel(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, newest: Any) -> None:
+    """Let a row count by what its history, given by its newest label, says as of the key's clock."""
+    verdict = labels.verdict_of(rows, labels.label_at(rows, newest, rows.heap[slot + KEY_CLOCK]))
+    if swap_verdict(rows, layout, entity, slot, row, verdict):
+        extremes.chain_labelled(rows, layout, entity, slot)
+
+
+@compiled
+def _apply_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> None:
+    """Apply the pending labels up to `time`."""
+    column, changed = LINKS_A_LABEL * layout[entity + LABELS], False
+    label = of_slot(rows, slot, PENDING)
+    while label != NIL and rows.heap[label + LABEL_TIME] <= time:
+        row, verdict = labels.half_of(rows, label, LABELLED + column), labels.verdict_of(rows, label)
+        changed |= swap_verdict(rows, layout, entity, slot, row, verdict)
+        set_of_slot(rows, slot, APPLIED, label)
+        label = labels.half_of(rows, label, LATER + column)
+        set_of_slot(rows, slot, PENDING, label)
+    if changed:
+        extremes.chain_labelled(rows, layout, entity, slot)
+
+
+@compiled
+def _take_back_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> None:
+    """Take back the labels after `time`."""
+    column, changed = LINKS_A_LABEL * layout[entity + LABELS], False
+    label = of_slot(rows, slot, APPLIED)
+    while label != NIL and rows.heap[label + LABEL_TIME] > time:
+        row = labels.half_of(rows, label, LABELLED + column)
+        verdict = labels.verdict_of(rows, labels.half_of(rows, label, OLDER))
+        changed |= swap_verdict(rows, layout, entity, slot, row, verdict)
+        set_of_slot(rows, slot, PENDING, label)
+        label = labels.half_of(rows, label, EARLIER + column)
+        set_of_slot(rows, slot, APPLIED, label)
+    if changed:
+        extremes.chain_labelled(rows, layout, entity, slot)
+
+
+@compiled
+def value_demand(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
+    """How many values a row of that time can at most add to each table of values, while it is placed."""
+    demand = 1
+    if layout[entity + LABELS] < 0:
+        return demand
+    column = LINKS_A_LABEL * layout[entity + LABELS]
+    label = of_slot(rows, slot, PENDING)
+    while label != NIL and rows.heap[label + LABEL_TIME] <= time:
+        demand += 1
+        label = labels.half_of(rows, label, LATER + column)
+    label = of_slot(rows, slot, APPLIED)
+    while label != NIL and rows.heap[label + LABEL_TIME] > time:
+        demand += 1
+        label = labels.half_of(rows, label, EARLIER + column)
     return demand

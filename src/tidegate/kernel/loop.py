@@ -6,286 +6,358 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tidegate.kernel import frames, labels, rowlog, table
+from tidegate.kernel import events, frames, labels, occurrences, rowlog, table
 from tidegate.kernel.answers import answer_alone, answer_row
-from tidegate.kernel.compiled import compiled, entry
+from tidegate.kernel.compiled import compiled, entry, inlined
 from tidegate.kernel.layout import (
-    CURSOR_WORDS,
-    DISTINCTS,
-    EDGES,
+    AHEAD,
     ENTITIES,
     ENTITIES_END,
     ENTITY_NUMBER,
     ENTITY_WORDS,
+    EVENT_HORIZON,
+    EVERY,
+    FRONT_WORDS,
+    FRONTS,
+    FRONTS_END,
     HORIZON,
-    LABELLED,
+    LABEL_SIZE,
+    LABELS,
     LATENESS,
-    LOWER,
-    SLOT_WORDS,
+    LOW_TIME,
+    NAMES_END,
+    OCCURRENCE_WORDS,
+    OCCURRENCES,
+    OCCURRENCES_END,
+    REGISTERS,
+    ROW_SIZE,
+    SLOT_SIZE,
+    VALUE_TABLE,
+    VALUES,
+    VALUES_END,
     WINDOW_WORDS,
     WINDOWS,
     WINDOWS_END,
 )
-from tidegate.kernel.rowlog import END_OF_TIME, NIL
-from tidegate.kernel.storage import ENOUGH, MORE_HEAP, MORE_ROWS, MORE_SLOTS, MORE_VALUES, MORE_WAITING
+from tidegate.kernel.rowlog import (
+    CLOCK_REGISTER,
+    END_OF_TIME,
+    EVENT_LABEL,
+    EVENT_ROWS,
+    EVENT_TABLE,
+    EVENT_TIME,
+    EVENTS,
+    FREE_SLOT,
+    NIL,
+    RING_COUNT,
+    RING_FIRST,
+    RING_MASK,
+    ROWS_RING,
+    SLOT_TABLE,
+    TABLE_COUNT,
+    TABLE_SIZE,
+    VERDICT_SHIFT,
+    WAITING_TABLE,
+    of_slot,
+    place,
+    rows_of,
+)
+from tidegate.kernel.storage import ENOUGH, MORE_HEAP
 
 #: The kind of an arrival that is a row; those of labels are their verdicts.
 ROW = 0
 
-#: How many arrivals' memory is fetched at once: more would push each other out of the nearest cache.
-_FETCHED_AHEAD = 16
-
-#: Words that memory hands out at once, on all processors of today.
-_LINE_WORDS = 8
+#: So many events in a row must be too far ahead of the clock to move it. One wrong clock among others' events never
+#: gives so many; after a silence of the whole stream they soon come.
+WITNESSES = 8
 
 
 class Columns(NamedTuple):
-    """Arrivals as the loop takes them: `windows.Arrivals` with all words signed."""
+    """Arrivals as the loop takes them: `windows.Arrivals` with all words signed, and valid bits by entity."""
 
     times: np.ndarray
     ids: np.ndarray
     kinds: np.ndarray
     keys: np.ndarray
-    lanes: np.ndarray
+    values: np.ndarray
     valid: np.ndarray
 
 
+@inlined
+def _entity_rows(log: Any, layout: Any, entity: Any) -> Any:
+    return rows_of(log, layout[entity + REGISTERS] + ROWS_RING, layout[entity + ROW_SIZE])
+
+
 @compiled
-def _open_slot(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
-    """A slot for a row's key, which has none: nothing counted, no cursor set."""
-    number = layout[entity + ENTITY_NUMBER]
-    key0, key1 = arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1]
-    slot = rowlog.take(log, rowlog.FREE_SLOT, layout[SLOT_WORDS])
-    rowlog.enter(log, rowlog.SLOT_TABLE, key0, key1, slot)
-    log.heap[slot + rowlog.HEAD : slot + layout[CURSOR_WORDS]] = NIL
-    log.heap[slot + layout[CURSOR_WORDS] : slot + layout[SLOT_WORDS]] = 0
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        log.heap[slot + layout[window + EDGES] + rowlog.LOW_TIME] = END_OF_TIME
-    log.heap[slot + rowlog.CLOCK] = arrivals.times[i]
+def _find_slot(log: Any, layout: Any, entity: Any, key0: Any, key1: Any) -> Any:
+    """The slot of a key, NIL if it has none."""
+    heap, at = log.heap, layout[entity + REGISTERS] + SLOT_TABLE
+    h = table.hash_of(key0, key1)
+    position = table.first_of(heap, at, h)
+    while table.entry_at(heap, at, position) != table.EMPTY:
+        entry = table.entry_at(heap, at, position)
+        if table.hash_in(entry) == h:
+            slot = table.name_in(entry)
+            if heap[slot + rowlog.KEY0] == key0 and heap[slot + rowlog.KEY1] == key1:
+                return slot
+        position = table.after(heap, at, position)
+    return NIL
+
+
+@compiled
+def _open_slot(log: Any, layout: Any, entity: Any, key0: Any, key1: Any, time: Any) -> Any:
+    """A slot for a key that has none: nothing counted, no cursor set."""
+    heap, registers = log.heap, layout[entity + REGISTERS]
+    slot = rowlog.take(log, registers + FREE_SLOT, layout[entity + SLOT_SIZE])
+    table.insert(heap, registers + SLOT_TABLE, table.hash_of(key0, key1), slot)
+    for word in range(slot, slot + layout[entity + SLOT_SIZE]):
+        heap[word] = 0
+    for half in range(2 * slot + rowlog.HEAD, 2 * slot + layout[entity + NAMES_END]):
+        log.links[half] = NIL
+    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
+            heap[slot + layout[window + LOW_TIME]] = END_OF_TIME
+    heap[slot + rowlog.KEY0], heap[slot + rowlog.KEY1], heap[slot + rowlog.KEY_CLOCK] = key0, key1, time
     return slot
 
 
 @compiled
-def _slot_of(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
-    """The slot of a row's key, NIL if it has none. A slot's key is the key's hash moved by the entity's number."""
-    number = layout[entity + ENTITY_NUMBER]
-    at = rowlog.find(log, rowlog.SLOT_TABLE, arrivals.keys[number, i, 0] + number, arrivals.keys[number, i, 1])
-    return NIL if at == table.EMPTY else rowlog.named(log, rowlog.SLOT_TABLE, at)
+def _close_slot(log: Any, layout: Any, entity: Any, slot: Any) -> None:
+    heap, registers = log.heap, layout[entity + REGISTERS]
+    h = table.hash_of(heap[slot + rowlog.KEY0], heap[slot + rowlog.KEY1])
+    table.remove(heap, registers + SLOT_TABLE, table.find_name(heap, registers + SLOT_TABLE, h, slot))
+    rowlog.give_back(log, registers + FREE_SLOT, slot)
 
 
 @compiled
-def _place_out_of_order(
-    log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, answers: Any, i: Any
-) -> None:
-    time, clock = rowlog.time_of(log, row), log.heap[slot + rowlog.CLOCK]
-    frames.move_forward(log, layout, entity, slot, clock, floor, True)
-    unlabelled = frames.take_back_labels(log, layout, entity, slot, time)
-    frames.move_back(log, layout, entity, slot, time, floor)
-    answer_row(log, layout, entity, slot, row, False, clock, floor, unlabelled, answers, i)
-    _enlist(log, layout, entity, slot, row)
-    frames.count_in(log, layout, entity, slot, row, False)
-    answer_row(log, layout, entity, slot, row, True, clock, floor, unlabelled, answers, i)
-    frames.apply_labels(log, layout, entity, slot, clock)
-    frames.move_forward(log, layout, entity, slot, clock, floor, False)
-    frames.chain_in(log, layout, entity, slot, row, clock)
+def _write_row(
+    log: Any, layout: Any, entity: Any, event: Any, time: Any, verdict: Any, arrivals: Any, i: Any
+) -> Any:  # fmt: skip
+    """A row at the end of an entity's ring, in no list yet."""
+    row = rowlog.add_to_ring(log, layout[entity + REGISTERS] + ROWS_RING)
+    rows = _entity_rows(log, layout, entity)
+    at = place(rows, row)
+    rows.heap[at + rowlog.TIME] = time
+    rows.heap[at + rowlog.VALID] = arrivals.valid[layout[entity + ENTITY_NUMBER], i] | (verdict << VERDICT_SHIFT)
+    rows.links[2 * at + rowlog.EVENT] = event
+    word = at + rowlog.ROW_WORDS
+    for value in range(layout[entity + VALUES], layout[entity + VALUES_END]):
+        rows.heap[word] = arrivals.values[layout[value], i]
+        word += 1
+    return row
 
 
 @compiled
-def _place(log: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any, answers: Any, i: Any) -> None:
-    """Put a row that is not older than its key's clock into the key's list, count it and answer it."""
-    time = rowlog.time_of(log, row)
-    if frames.apply_labels(log, layout, entity, slot, time):
-        frames.chain_labelled(log, layout, entity, slot, time)
-    frames.move_forward(log, layout, entity, slot, time, floor, True)
-    answer_row(log, layout, entity, slot, row, False, time, floor, False, answers, i)
-    _enlist(log, layout, entity, slot, row)
-    frames.count_in(log, layout, entity, slot, row, True)
-    answer_row(log, layout, entity, slot, row, True, time, floor, False, answers, i)
+def _place(log: Any, layout: Any, entity: Any, event: Any, arrivals: Any, i: Any, answers: Any) -> None:
+    """Put an arrival into the log of an entity, count it and answer it."""
+    number, time = layout[entity + ENTITY_NUMBER], arrivals.times[i]
+    floor = log.heap[CLOCK_REGISTER] - layout[entity + HORIZON]
+    key0, key1 = arrivals.keys[number, i, 0], arrivals.keys[number, i, 1]
+    counts = layout[entity + EVERY] != 0 or arrivals.valid[number, i] != 0
+    slot = _find_slot(log, layout, entity, key0, key1)
+    if time < floor or (slot == NIL and not counts):
+        answer_alone(layout, entity, arrivals, answers, i)
+        return
+    if slot == NIL:
+        slot = _open_slot(log, layout, entity, key0, key1, time)
+    rows = _entity_rows(log, layout, entity)
+    frames.move(rows, layout, entity, slot, time, floor)
+    answer_row(rows, layout, entity, slot, False, answers, i)
+    if counts:
+        newest = events.newest_label(log, layout, event) if layout[entity + LABELS] >= 0 else NIL
+        verdict = labels.verdict_of(log, labels.label_at(log, newest, time))
+        row = _write_row(log, layout, entity, event, time, verdict, arrivals, i)
+        rows = _entity_rows(log, layout, entity)
+        rowlog.link_row(rows, slot, row, time)
+        occurrences.link_all(rows, layout, entity, slot, row)
+        if layout[entity + LABELS] >= 0:
+            _link_labels(log, rows, layout, entity, slot, event, row)
+        frames.count_in(rows, layout, entity, slot, row, time, floor)
+    answer_row(rows, layout, entity, slot, True, answers, i)
 
 
 @compiled
-def _enlist(log: Any, layout: Any, entity: Any, slot: Any, row: Any) -> None:
-    """Put a row, and the labels that waited for it, into their key's lists. The key's state is as of the row's time."""
-    number = layout[entity + ENTITY_NUMBER]
-    rowlog.link_row(log, number, slot, row)
-    label = rowlog.link(log, row, rowlog.LABEL)
+def _link_labels(log: Any, rows: Any, layout: Any, entity: Any, slot: Any, event: Any, row: Any) -> None:
+    """Put the labels that waited for an event into its key's list."""
+    log.links[2 * events.place_of(log, layout, event) + EVENT_ROWS + layout[entity + LABELS]] = row
+    label = events.newest_label(log, layout, event)
     while label != NIL:
-        labels.link_label(log, number, slot, label, rowlog.time_of(log, row))
-        label = log.heap[label + rowlog.OLDER]
+        labels.link_label(rows, layout[entity + LABELS], slot, label, row)
+        label = labels.half_of(log, label, rowlog.OLDER)
 
 
 @compiled
-def _retire(log: Any, layout: Any, row: Any, floor: Any) -> None:
-    """Free the ring's first row, which is older than `floor`."""
-    newest = rowlog.link(log, row, rowlog.LABEL)
-    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        number = layout[entity + ENTITY_NUMBER]
-        slot = rowlog.link(log, row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number)
-        frames.leave(log, layout, entity, slot, row, floor)
-        rowlog.unlink_row(log, number, slot, row)
-        label = newest
-        while label != NIL:
-            labels.unlink_label(log, number, slot, label)
-            label = log.heap[label + rowlog.OLDER]
-        if log.heap[slot + rowlog.HEAD] == NIL:
-            key0, key1 = log.heap[slot + rowlog.KEY0], log.heap[slot + rowlog.KEY1]
-            rowlog.strike(log, rowlog.SLOT_TABLE, rowlog.find(log, rowlog.SLOT_TABLE, key0, key1))
-            rowlog.give_back(log, rowlog.FREE_SLOT, slot)
-    if newest != NIL:
-        labels.free_older(log, newest, END_OF_TIME)
-    rowlog.drop_first_row(log)
+def _retire_rows(log: Any, layout: Any, entity: Any) -> None:
+    """Let the first rows of an entity go that are too old."""
+    ring = layout[entity + REGISTERS] + ROWS_RING
+    floor = log.heap[CLOCK_REGISTER] - layout[entity + HORIZON]
+    while log.heap[ring + RING_COUNT]:
+        rows, row = _entity_rows(log, layout, entity), log.heap[ring + RING_FIRST]
+        if rowlog.time_of(rows, row) >= floor:
+            return
+        slot = rowlog.link(rows, row, rowlog.SLOT)
+        frames.leave(rows, layout, entity, slot, row, floor)
+        occurrences.unlink_all(rows, layout, entity, slot, row)
+        if layout[entity + LABELS] >= 0:
+            label = events.newest_label(log, layout, rowlog.link(rows, row, rowlog.EVENT))
+            while label != NIL:
+                labels.unlink_label(rows, layout[entity + LABELS], slot, label)
+                label = labels.half_of(log, label, rowlog.OLDER)
+        rowlog.unlink_row(rows, slot, row)
+        if of_slot(rows, slot, rowlog.HEAD) == NIL:
+            _close_slot(log, layout, entity, slot)
+        rowlog.drop_first(log, ring)
+
+
+@compiled
+def _retire_events(log: Any, layout: Any, floor: Any) -> None:
+    """Forget the first events that are too old: no row that reads labels is of one of them any more."""
+    heap = log.heap
+    while heap[EVENTS + RING_COUNT]:
+        event = heap[EVENTS + RING_FIRST]
+        if heap[events.place_of(log, layout, event) + EVENT_TIME] >= floor:
+            return
+        if layout[LABEL_SIZE]:
+            labels.free_older(log, events.newest_label(log, layout, event), END_OF_TIME)
+        events.drop_first_event(log, layout)
 
 
 @compiled
 def _label(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> None:
-    """A label changes how its row counts from the label's time on."""
+    """A label changes how its event's rows count from the label's time on."""
     time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
     verdict = np.int64(arrivals.kinds[i])
-    entity_count = (layout[ENTITIES_END] - layout[ENTITIES]) // ENTITY_WORDS
-    row = rowlog.kept_row(log, id0, id1, floor)
-    if row == NIL:
+    event = events.kept_event(log, layout, id0, id1, floor)
+    if event == NIL:
         if time >= floor:
-            labels.keep_waiting(log, id0, id1, time, verdict, entity_count)
+            labels.keep_waiting(log, layout, id0, id1, time, verdict)
         return
-    history = rowlog.link(log, row, rowlog.LABEL)
-    known = rowlog.label_at(log, history, time)
-    before = rowlog.verdict_of(log, known)
-    newest, label = labels.add_to_history(log, history, time, entity_count)
-    log.links[rowlog.place(log, row), rowlog.LABEL] = newest
-    log.heap[label + rowlog.VERDICT], log.heap[label + rowlog.LABELLED] = verdict, row
+    history, half = events.newest_label(log, layout, event), 2 * events.place_of(log, layout, event)
+    newest, label = labels.add_to_history(log, layout, history, time)
+    is_new = labels.half_of(log, label, rowlog.VERDICT) == NIL
+    log.links[half + EVENT_LABEL], log.links[2 * label + rowlog.VERDICT] = newest, verdict
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        number = layout[entity + ENTITY_NUMBER]
-        slot = rowlog.link(log, row, rowlog.SLOT + rowlog.LINKS_AN_ENTITY * number)
-        clock = log.heap[slot + rowlog.CLOCK]
-        if label != known:
-            labels.link_label(log, number, slot, label, clock)
-        applies = rowlog.label_at(log, newest, clock) == label
-        if applies and frames.swap_verdict(log, layout, entity, slot, row, before, verdict):
-            frames.chain_labelled(log, layout, entity, slot, clock)
+        if layout[entity + LABELS] < 0:
+            continue
+        rows, row = _entity_rows(log, layout, entity), np.int64(log.links[half + EVENT_ROWS + layout[entity + LABELS]])
+        if not rowlog.is_kept(rows, row):
+            continue
+        slot = rowlog.link(rows, row, rowlog.SLOT)
+        if is_new:
+            labels.link_label(rows, layout[entity + LABELS], slot, label, row)
+        frames.relabel(rows, layout, entity, slot, row, newest)
+
+
+@inlined
+def _is_full(heap: Any, at: Any, more: Any) -> Any:
+    """Whether a table would have less than a quarter free."""
+    return 4 * (heap[at + TABLE_COUNT] + more) > 3 * heap[at + TABLE_SIZE]
+
+
+@inlined
+def _is_full_ring(heap: Any, ring: Any) -> Any:
+    return heap[ring + RING_COUNT] > heap[ring + RING_MASK]
 
 
 @compiled
-def _short_of(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> Any:
+def _short_of(log: Any, layout: Any, arrivals: Any, i: Any) -> Any:
     """What the log must have more of before the arrival can be taken."""
     heap = log.heap
-    entity_count = (layout[ENTITIES_END] - layout[ENTITIES]) // ENTITY_WORDS
-    slots, waiting, values, words = 0, 0, layout[DISTINCTS], 0
-    if arrivals.kinds[i] == ROW:
-        if heap[rowlog.ROWS] == len(log.rows):
-            return MORE_ROWS
-        slots = entity_count
-        words = slots * layout[SLOT_WORDS]
-        if values:
-            for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-                slot = _slot_of(log, layout, entity, arrivals, i)
-                if slot != NIL:
-                    values += frames.value_demand(log, layout, entity, slot, arrivals.times[i], floor)
-    else:
-        waiting = 1
-        words = rowlog.WAITING_WORDS + rowlog.LABEL_WORDS + rowlog.LINKS_A_LABEL_AND_ENTITY * entity_count
-    if heap[rowlog.HEAP_END] + words + values * rowlog.VALUE_WORDS > len(heap):
+    words = rowlog.WAITING_WORDS + layout[LABEL_SIZE]
+    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+        words += layout[entity + SLOT_SIZE]
+        short = _short_of_entity(log, layout, entity, arrivals, i)
+        if short != ENOUGH:
+            return short
+    if heap[rowlog.BUMP] + words > heap[rowlog.BUMP_END]:
         return MORE_HEAP
-    if 2 * (heap[rowlog.SLOT_TABLE + rowlog.COUNT] + slots) > heap[rowlog.SLOT_TABLE + rowlog.MASK]:
-        return MORE_SLOTS
-    if 2 * (heap[rowlog.WAITING_TABLE + rowlog.COUNT] + waiting) > heap[rowlog.WAITING_TABLE + rowlog.MASK]:
-        return MORE_WAITING
-    if 2 * (heap[rowlog.VALUE_TABLE + rowlog.COUNT] + values) > heap[rowlog.VALUE_TABLE + rowlog.MASK]:
-        return MORE_VALUES
+    if _is_full_ring(heap, EVENTS):
+        return EVENTS
+    if _is_full(heap, EVENT_TABLE, 1):
+        return EVENT_TABLE
+    return WAITING_TABLE if _is_full(heap, WAITING_TABLE, 1) else ENOUGH
+
+
+@compiled
+def _short_of_entity(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
+    heap, registers = log.heap, layout[entity + REGISTERS]
+    if _is_full_ring(heap, registers + ROWS_RING):
+        return registers + ROWS_RING
+    if _is_full(heap, registers + SLOT_TABLE, 1):
+        return registers + SLOT_TABLE
+    demand = 1
+    if layout[entity + LABELS] >= 0 and layout[entity + OCCURRENCES] != layout[entity + OCCURRENCES_END]:
+        demand = _value_demand(log, layout, entity, arrivals, i)
+    for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
+        if _is_full(heap, layout[occurrence + VALUE_TABLE], demand):
+            return layout[occurrence + VALUE_TABLE]
     return ENOUGH
 
 
 @compiled
-def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any, answers: Any) -> None:
+def _value_demand(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
+    """How many values an arrival can at most add to each of an entity's tables: its own, and one for each label that
+    begins or ceases to count.
+    """
+    number = layout[entity + ENTITY_NUMBER]
+    if arrivals.kinds[i] == ROW:
+        slot = _find_slot(log, layout, entity, arrivals.keys[number, i, 0], arrivals.keys[number, i, 1])
+        if slot != NIL:
+            return frames.value_demand(_entity_rows(log, layout, entity), layout, entity, slot, arrivals.times[i])
+    return 1
+
+
+@compiled
+def _pass_time(log: Any, layout: Any, time: Any) -> None:
+    """Let the clock move on by an event's time. An event too far ahead of it does not move it alone."""
+    heap = log.heap
+    clock = heap[CLOCK_REGISTER]
+    if clock == rowlog.NEVER or time <= clock + layout[AHEAD]:
+        heap[CLOCK_REGISTER] = max(clock, time)
+        heap[rowlog.AHEAD_COUNT] = 0
+        return
+    first = heap[rowlog.AHEAD_COUNT] == 0
+    heap[rowlog.AHEAD_TIME] = time if first else min(time, heap[rowlog.AHEAD_TIME])
+    heap[rowlog.AHEAD_COUNT] += 1
+    if heap[rowlog.AHEAD_COUNT] == WITNESSES:
+        heap[CLOCK_REGISTER] = heap[rowlog.AHEAD_TIME]
+        heap[rowlog.AHEAD_COUNT] = 0
+
+
+@compiled
+def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> None:
     time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
-    newest = log.heap[rowlog.NEWEST]
-    if rowlog.kept_row(log, id0, id1, floor) != NIL:
+    clock = log.heap[CLOCK_REGISTER]
+    if events.kept_event(log, layout, id0, id1, max(clock, time) - layout[EVENT_HORIZON]) != NIL:
         answers.duplicate[i] = True
         return
-    answers.late[i] = time < newest - layout[LATENESS]
-    if time < floor:
-        answer_alone(layout, arrivals, answers, i)
-        return
-    log.heap[rowlog.NEWEST] = max(newest, time)
-    while log.heap[rowlog.ROWS] and rowlog.time_of(log, log.heap[rowlog.FIRST]) < floor:
-        _retire(log, layout, log.heap[rowlog.FIRST], floor)
-    row = rowlog.new_row(log, id0, id1, time, arrivals.valid[i])
-    for lane in range(len(arrivals.lanes)):
-        log.rows[rowlog.place(log, row), rowlog.LANES + lane] = arrivals.lanes[lane, i]
-    if log.heap[rowlog.WAITING_TABLE + rowlog.COUNT]:
-        labels.end_waiting(log, id0, id1, row, floor)
+    answers.late[i] = time < clock - layout[LATENESS]
+    _pass_time(log, layout, time)
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        slot = _slot_of(log, layout, entity, arrivals, i)
-        if slot == NIL:
-            slot = _open_slot(log, layout, entity, arrivals, i)
-        elif time < log.heap[slot + rowlog.CLOCK]:
-            _place_out_of_order(log, layout, entity, slot, row, floor, answers, i)
-            continue
-        _place(log, layout, entity, slot, row, floor, answers, i)
-
-
-@compiled
-def _fetch(log: Any, layout: Any, arrivals: Any, start: Any) -> Any:
-    """Read what the next arrivals, and the rows that they may make go, are about to need. One after another each would
-    wait for memory; here nothing waits for anything else, so that the processor fetches it all at once. The sum means
-    nothing: it is there so that the reads are not left out.
-    """
-    heap, total = log.heap, 0
-    end = min(start + _FETCHED_AHEAD, len(arrivals.times))
-    for i in range(start, end):
-        total += log.row_table[table.hash_of(arrivals.ids[i, 0], arrivals.ids[i, 1]) & (len(log.row_table) - 1)]
-        for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-            total += _fetch_slot(log, layout, _slot_of(log, layout, entity, arrivals, i))
-            if i - start < heap[rowlog.ROWS]:
-                column = rowlog.SLOT + rowlog.LINKS_AN_ENTITY * layout[entity + ENTITY_NUMBER]
-                total += _fetch_slot(log, layout, rowlog.link(log, heap[rowlog.FIRST] + i - start, column))
-    # The slots are near now; what their cursors name is next.
-    for i in range(start, end):
-        for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-            slot = _slot_of(log, layout, entity, arrivals, i)
-            if slot != NIL:
-                total += _fetch_leaving(log, layout, entity, slot, arrivals.times[i])
-    return total
-
-
-@compiled
-def _fetch_slot(log: Any, layout: Any, slot: Any) -> Any:
-    total = 0
-    if slot != NIL:
-        for word in range(0, layout[SLOT_WORDS], _LINE_WORDS):
-            total += log.heap[slot + word]
-    return total
-
-
-@compiled
-def _fetch_leaving(log: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
-    """The rows that leave the frames at `time`, and those that are the oldest then: the first of each, that is."""
-    total = 0
-    for window in range(layout[entity + WINDOWS], layout[entity + WINDOWS_END], WINDOW_WORDS):
-        edges = slot + layout[window + EDGES]
-        if log.heap[edges + rowlog.LOW_TIME] < time - layout[window + LOWER]:
-            low = log.heap[edges + rowlog.LOW]
-            total += log.rows[rowlog.place(log, low), rowlog.VALID]
-            row = rowlog.following(log, layout[entity + ENTITY_NUMBER], low)
-            if row != NIL:
-                total += rowlog.time_of(log, row)
-    return total
+        _retire_rows(log, layout, entity)
+    floor = log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON]
+    _retire_events(log, layout, floor)
+    event = NIL
+    if time >= floor:
+        event = events.new_event(log, layout, id0, id1, time)
+        if log.heap[WAITING_TABLE + TABLE_COUNT]:
+            newest = labels.end_waiting(log, id0, id1, floor)
+            log.links[2 * events.place_of(log, layout, event) + EVENT_LABEL] = newest
+    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
+        _place(log, layout, entity, event, arrivals, i, answers)
 
 
 @entry
 def run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
     for i in range(start, len(arrivals.times)):
-        if (i - start) % _FETCHED_AHEAD == 0:
-            _fetch(log, layout, arrivals, i)
-        floor = log.heap[rowlog.NEWEST]
-        if arrivals.kinds[i] == ROW:
-            floor = max(floor, arrivals.times[i])
-        floor -= layout[HORIZON]
-        short = _short_of(log, layout, arrivals, i, floor)
+        if arrivals.kinds[i] != ROW and layout[LABEL_SIZE] == 0:
+            continue
+        short = _short_of(log, layout, arrivals, i)
         if short != ENOUGH:
             return i, short
         if arrivals.kinds[i] == ROW:
-            _take_row(log, layout, arrivals, i, floor, answers)
-        elif layout[LABELLED]:
-            _label(log, layout, arrivals, i, floor)
+            _take_row(log, layout, arrivals, i, answers)
+        else:
+            _label(log, layout, arrivals, i, log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON])
     return len(arrivals.times), ENOUGH

@@ -1,14 +1,15 @@
 """What the SQL compiler hands on, as plain data: to the window engine entities, windows, lanes and aggregates, to the
 joins versioned tables.
 
-A lane is one int64 per row that the row log keeps, with a valid bit. The compiler evaluates a lane's expression (and
-FILTER, which clears the valid bit) once, when the row arrives; the engine only ever sees integers:
+A lane is what aggregates count: of each row a value of 64 bits, and whether it is valid. The compiler evaluates values
+and FILTERs once, when the row arrives; the engine only ever sees integers:
 
     integers, booleans, timestamps, decimals   as they are (a decimal by its unscaled value)
     doubles                                    by `ordered_bits`, which keeps their order (for MIN and MAX)
     strings                                    by a 64-bit hash (for COUNT DISTINCT)
 
-so sums are exact and no order of arrival can change them.
+so sums are exact and no order of arrival can change them. Lanes of the same expression under several FILTERs share its
+value and differ only in what is valid.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct", "var
 #: `upper_us` of a frame that ends at the current row.
 CURRENT_ROW = 0
 
-#: A row's valid bits are one 64-bit word.
-MAX_LANES = 64
+#: `lane` of COUNT(*): every row counts.
+EVERY_ROW = -1
+
+#: The value of a lane that is only counted: whether it is valid is all that is kept of it.
+NO_VALUE = -1
+
+#: A row keeps, for each of its entities, the valid bits of the lanes that count there, and 2 bits more, in one 64-bit
+#: word.
+MAX_LANES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`lane` -1 is COUNT(*): every row counts. `excludes_row` is EXCLUDE CURRENT ROW: the frame without the row that is
+    """`lane` is a lane's number or EVERY_ROW. `excludes_row` is EXCLUDE CURRENT ROW: the frame without the row that is
     answered, but with others of its time. A variance is a double, answered by its `ordered_bits`.
     """
 
@@ -72,14 +80,21 @@ class LabelLane:
 class WindowPlan:
     entities: tuple[Entity, ...]
     windows: tuple[Window, ...]
-    lane_count: int
+    lanes: tuple[int, ...]
+    """The value of each lane: its number among the arrivals' values, or NO_VALUE."""
     label_lanes: tuple[LabelLane, ...]
     aggregates: tuple[Aggregate, ...]
     lateness_us: int
-    """Rows are kept for the widest frame and this much longer, so that an event that comes no later than this is
-    answered exactly as if it had come in its time."""
+    """An entity's rows are kept for its widest frame and this much longer, so that an event that comes no later than
+    this is answered exactly as if it had come in its time."""
     dedupe_us: int
     """An event id is remembered for this long by event time: the same id within it is a duplicate."""
+    ahead_us: int
+    """How far an event may be ahead of the clock and still be what the clock is set by alone."""
+
+    @property
+    def value_count(self) -> int:
+        return 1 + max(self.lanes, default=NO_VALUE)
 
 
 @dataclass(frozen=True, slots=True)

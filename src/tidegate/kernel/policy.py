@@ -32,9 +32,12 @@ class Policy:
     explain: tuple[str, ...]
     """Columns of the event that explanations try other values of."""
 
-    def scores(self, points: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """int64[n]: the sums of points, within 0 and the cap."""
-        return np.minimum(np.maximum(points, 0), self.cap)
+    def scores(self, points: npt.NDArray[np.int64], doubted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64[n]: the sums of points, within 0 and the cap. `doubted` is the part of them, 0 or more, that demoted
+        rules added: it lifts no score to where it declines.
+        """
+        score, safe = (np.minimum(np.maximum(each, 0), self.cap) for each in (points, points - doubted))
+        return np.maximum(safe, np.minimum(score, self.decline - 1))
 
     def outcomes(self, scores: npt.NDArray[np.int64], least: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
         """int8[n], by their number in OUTCOMES, as `least` are: the mildest that are left."""

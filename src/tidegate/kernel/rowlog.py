@@ -1,13 +1,16 @@
-"""The row log: every row that is kept, once, threaded into one list by time for each of its keys.
+"""The row logs: of each entity, every row that its windows may still need, threaded into one list by time for each key.
 
-Rows lie in a ring in the order of their arrival. All else lies in one heap of words, and is named by where it lies:
+All state is one heap of 64-bit words, the first of them registers. What lies in it:
 
+    events      a ring, in order of arrival: ids that are remembered, and what labels said of them
+    rows        a ring for each entity, in order of arrival: the rows that may count in its windows
     slot        of one key of one entity: its cursors into its list of rows, its running values
-    label       one of a row's history, newest first; for each of the row's keys also in one list by the label's time
+    label       one of an event's history, newest first; for each entity that reads labels also in its key's list
     waiting     the history of a transaction that has not come
-    value       how often a running COUNT DISTINCT counts a value
+    tables      of events by id, of slots by key, of the newest row by value
 
-All of it is flat arrays of numbers, so that a snapshot is the arrays. NIL names nothing.
+What is in a ring is named by its number, all else by where it lies. Names are 32 bits wide, and signed: they are the
+halves of words, `links` being the same heap in halves. NIL names nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tidegate.kernel import table
 from tidegate.kernel.compiled import compiled, inlined
 
 NIL = -1
@@ -26,142 +28,190 @@ BEGIN_OF_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 #: No row has come yet: far enough from the ends of int64 that a frame's length can be taken off.
 NEVER = -(2**62)
 
-#: Links are 32 bits wide, and signed: rows are named by their number, which starts again at 2^31.
+#: Numbers in a ring start again at 2^31.
 MAX_NAMES = 2**31
 _NAMES_MASK = MAX_NAMES - 1
 
-# A verdict: what a label says of a row.
+# A verdict: what a label says of an event.
 UNKNOWN, GENUINE, FRAUD = 0, 1, 2
 
-# A row's words; its lanes follow.
-ID0, ID1, TIME, VALID, LANES = 0, 1, 2, 3, 4
-# A row's links: its newest label; three for each entity; then two for each extreme, its neighbours in the chain.
-LABEL, NEXT, PREV, SLOT = 0, 1, 2, 3
-LINKS_AN_ENTITY = 3
+# A ring's registers: the word where it begins, how many it has room for less one, its first, and how many there are.
+RING_AT, RING_MASK, RING_FIRST, RING_COUNT, RING_REGISTERS = 0, 1, 2, 3, 4
+# A table's: the word where it begins, how many entries it has room for, and how many there are.
+TABLE_AT, TABLE_SIZE, TABLE_COUNT, TABLE_REGISTERS = 0, 1, 2, 3
 
-# The heap begins with registers: the newest row's time, the ring's first row and number of rows, where the heap is free
-# from, and for each kind the first free one.
-NEWEST, FIRST, ROWS, HEAP_END, FREE_SLOT, FREE_LABEL, FREE_WAITING, FREE_VALUE = 0, 1, 2, 3, 4, 5, 6, 7
-# ... and tables: where the entries are, how many there can be less one, and how many there are.
-SLOT_TABLE, WAITING_TABLE, VALUE_TABLE, REGISTERS = 8, 11, 14, 17
-ENTRIES, MASK, COUNT = 0, 1, 2
+# The registers that every heap has. CLOCK_REGISTER: the time up to which time has passed. AHEAD_COUNT and AHEAD_TIME:
+# how many events in a row were too far ahead of it, and the earliest of their times. BUMP: the word from which on room
+# is free until BUMP_END. CHUNK: the first of the chain of what is free elsewhere. HEAP_END: nothing lies from here on.
+CLOCK_REGISTER, AHEAD_COUNT, AHEAD_TIME, BUMP, BUMP_END, CHUNK, HEAP_END, FREE_LABEL, FREE_WAITING = range(9)
+EVENTS, EVENT_TABLE, WAITING_TABLE = 9, 13, 16
+# Those of the entities follow, each with these and a table for each of its COUNT DISTINCTs.
+ENTITY_REGISTERS_AT = 19
+ROWS_RING, SLOT_TABLE, FREE_SLOT, ENTITY_REGISTERS = 0, 4, 7, 8
 
-# A slot's words; for each window its edges follow, for each extreme the two ends of its chain, and the running values.
-# CLOCK is the time that its state is as of, APPLIED the newest label that counts, PENDING the one after.
-KEY0, KEY1, CLOCK, HEAD, TAIL, APPLIED, PENDING, CURSORS = 0, 1, 2, 3, 4, 5, 6, 7
-# A window's edges: the low and the high cursor, and the time of the low one, END_OF_TIME if it is NIL: it stands here
-# so that the row need not be looked at to see that it stays.
-LOW, HIGH, LOW_TIME, EDGE_WORDS = 0, 1, 2, 3
-# A label's words; for each entity two follow.
-LABEL_TIME, VERDICT, OLDER, LABELLED, EARLIER, LATER = 0, 1, 2, 3, 4, 5
-LABEL_WORDS, LINKS_A_LABEL_AND_ENTITY = 4, 2
-# The words of what waits: the transaction's id and the newest label.
-HISTORY, WAITING_WORDS = 2, 3
-# A value's words: the value, whose it is, and how often.
-VALUE, OWNER, TIMES, VALUE_WORDS = 0, 1, 2, 3
+# An event's words. If labels are read its halves follow: its newest label, and its row in each entity that reads them.
+ID0, ID1, EVENT_TIME, EVENT_WORDS = 0, 1, 2, 3
+EVENT_LABEL, EVENT_ROWS = 6, 7
+
+# A row's words: its time; its neighbours in its key's list; its slot and its event; its valid bits and, above them, the
+# verdict that it counts by. Its values follow, then the halves of its links in chains.
+TIME, NEXT, PREV, SLOT, EVENT, VALID, ROW_WORDS = 0, 2, 3, 4, 5, 3, 4
+VERDICT_SHIFT = 60
+
+# A slot's words and halves. KEY_CLOCK is the time that its state is as of, APPLIED the newest label that counts then,
+# PENDING the one after. Cursors, counts and sums follow.
+KEY0, KEY1, KEY_CLOCK, HEAD, TAIL, APPLIED, PENDING = 0, 1, 2, 6, 7, 8, 9
+
+# A label's word and halves; for each entity that reads labels three more follow: its neighbours in the key's list, and
+# the row.
+LABEL_TIME, VERDICT, OLDER, EARLIER, LATER, LABELLED, LABEL_HALVES, LINKS_A_LABEL = 0, 2, 3, 4, 5, 6, 4, 3
+
+# The words of what waits: the transaction's id, and a half: its newest label.
+HISTORY, WAITING_WORDS = 4, 3
 
 
 class Log(NamedTuple):
-    """e entities."""
-
-    rows: np.ndarray
-    """int64[r, LANES + lanes], r a power of two."""
-    links: np.ndarray
-    """int32[r, 1 + 3e + 2 extremes]"""
-    row_table: np.ndarray
-    """int64[2r]: rows by id."""
     heap: np.ndarray
     """int64[h]"""
+    links: np.ndarray
+    """int32[2h]: the same memory."""
+
+
+class Rows(NamedTuple):
+    """The rows of one entity, as functions pass them on: the log, and what its ring's registers and the layout say."""
+
+    heap: Any
+    links: Any
+    at: Any
+    mask: Any
+    first: Any
+    count: Any
+    words: Any
 
 
 @inlined
-def place(log: Any, row: Any) -> Any:
-    """Where a row lies in the ring."""
-    return row & (log.rows.shape[0] - 1)
+def rows_of(log: Any, ring: Any, words: Any) -> Any:
+    heap = log.heap
+    return Rows(
+        heap,
+        log.links,
+        heap[ring + RING_AT],
+        heap[ring + RING_MASK],
+        heap[ring + RING_FIRST],
+        heap[ring + RING_COUNT],
+        words,
+    )
 
 
 @inlined
-def is_kept(log: Any, row: Any) -> Any:
+def place(rows: Any, row: Any) -> Any:
+    """The word where a row lies."""
+    return rows.at + (row & rows.mask) * rows.words
+
+
+@inlined
+def is_kept(rows: Any, row: Any) -> Any:
     """Whether a row's name still names it: names of rows that are gone are given again after a while."""
-    return (row - log.heap[FIRST]) & _NAMES_MASK < log.heap[ROWS]
+    return row != NIL and (row - rows.first) & _NAMES_MASK < rows.count
 
 
 @inlined
-def time_of(log: Any, row: Any) -> Any:
-    return log.rows[place(log, row), TIME]
+def time_of(rows: Any, row: Any) -> Any:
+    return rows.heap[place(rows, row) + TIME]
 
 
 @inlined
-def link(log: Any, row: Any, column: Any) -> Any:
-    return np.int64(log.links[place(log, row), column])
+def link(rows: Any, row: Any, half: Any) -> Any:
+    """A half of a row's words."""
+    return np.int64(rows.links[2 * place(rows, row) + half])
 
 
 @inlined
-def following(log: Any, entity: Any, row: Any) -> Any:
-    return link(log, row, NEXT + LINKS_AN_ENTITY * entity)
+def set_link(rows: Any, row: Any, half: Any, name: Any) -> None:
+    rows.links[2 * place(rows, row) + half] = name
 
 
 @inlined
-def preceding(log: Any, entity: Any, row: Any) -> Any:
-    return link(log, row, PREV + LINKS_AN_ENTITY * entity)
+def following(rows: Any, row: Any) -> Any:
+    return link(rows, row, NEXT)
+
+
+@inlined
+def preceding(rows: Any, row: Any) -> Any:
+    return link(rows, row, PREV)
+
+
+@inlined
+def of_slot(rows: Any, slot: Any, half: Any) -> Any:
+    """A half of a slot's words."""
+    return np.int64(rows.links[2 * slot + half])
+
+
+@inlined
+def set_of_slot(rows: Any, slot: Any, half: Any, name: Any) -> None:
+    rows.links[2 * slot + half] = name
 
 
 @compiled
-def _join(log: Any, entity: Any, slot: Any, before: Any, after: Any, first: Any, last: Any) -> None:
+def is_after(rows: Any, row: Any, other: Any) -> Any:
+    """Whether a row comes after another in the order of time, then of arrival."""
+    time, other_time = time_of(rows, row), time_of(rows, other)
+    return time > other_time or (
+        time == other_time and (row - rows.first) & _NAMES_MASK > (other - rows.first) & _NAMES_MASK
+    )
+
+
+@inlined
+def verdict_of_row(rows: Any, row: Any) -> Any:
+    """The verdict that a row counts by."""
+    return rows.heap[place(rows, row) + VALID] >> VERDICT_SHIFT
+
+
+@compiled
+def _join(rows: Any, slot: Any, before: Any, after: Any, first: Any, last: Any) -> None:
     """Make `first` follow `before` in a key's list, and `after` follow `last`; NIL is the list's end."""
-    column = LINKS_AN_ENTITY * entity
     if before == NIL:
-        log.heap[slot + HEAD] = first
+        set_of_slot(rows, slot, HEAD, first)
     else:
-        log.links[place(log, before), NEXT + column] = first
+        set_link(rows, before, NEXT, first)
     if after == NIL:
-        log.heap[slot + TAIL] = last
+        set_of_slot(rows, slot, TAIL, last)
     else:
-        log.links[place(log, after), PREV + column] = last
+        set_link(rows, after, PREV, last)
 
 
 @compiled
-def link_row(log: Any, entity: Any, slot: Any, row: Any) -> None:
+def link_row(rows: Any, slot: Any, row: Any, time: Any) -> None:
     """Put a row into its key's list, after all that are not newer."""
-    before, after, time = log.heap[slot + TAIL], NIL, time_of(log, row)
-    if time >= log.heap[slot + CLOCK]:
-        log.heap[slot + CLOCK] = time
-    else:
-        while before != NIL and time_of(log, before) > time:
-            after = before
-            before = preceding(log, entity, before)
-    at, column = place(log, row), LINKS_AN_ENTITY * entity
-    log.links[at, NEXT + column] = after
-    log.links[at, PREV + column] = before
-    log.links[at, SLOT + column] = slot
-    _join(log, entity, slot, before, after, row, row)
+    before, after = of_slot(rows, slot, TAIL), NIL
+    while before != NIL and time_of(rows, before) > time:
+        after = before
+        before = preceding(rows, before)
+    at = 2 * place(rows, row)
+    rows.links[at + NEXT], rows.links[at + PREV], rows.links[at + SLOT] = after, before, slot
+    _join(rows, slot, before, after, row, row)
 
 
 @compiled
-def unlink_row(log: Any, entity: Any, slot: Any, row: Any) -> None:
-    before, after = preceding(log, entity, row), following(log, entity, row)
-    _join(log, entity, slot, before, after, after, before)
+def unlink_row(rows: Any, slot: Any, row: Any) -> None:
+    before, after = preceding(rows, row), following(rows, row)
+    _join(rows, slot, before, after, after, before)
 
 
-@inlined
-def verdict_of(log: Any, label: Any) -> Any:
-    return UNKNOWN if label == NIL else log.heap[label + VERDICT]
+@compiled
+def add_to_ring(log: Any, ring: Any) -> Any:
+    """The name of one more at a ring's end."""
+    heap = log.heap
+    name = (heap[ring + RING_FIRST] + heap[ring + RING_COUNT]) & _NAMES_MASK
+    heap[ring + RING_COUNT] += 1
+    return name
 
 
-@inlined
-def label_at(log: Any, newest: Any, time: Any) -> Any:
-    """The newest label of a history, given by its newest, that is not newer than `time`."""
-    label = newest
-    while label != NIL and log.heap[label + LABEL_TIME] > time:
-        label = log.heap[label + OLDER]
-    return label
-
-
-@inlined
-def verdict_at(log: Any, row: Any, time: Any) -> Any:
-    """What was known of a row at a time."""
-    newest = link(log, row, LABEL)
-    return UNKNOWN if newest == NIL else verdict_of(log, label_at(log, newest, time))
+@compiled
+def drop_first(log: Any, ring: Any) -> None:
+    """A ring's first is gone."""
+    log.heap[ring + RING_FIRST] = (log.heap[ring + RING_FIRST] + 1) & _NAMES_MASK
+    log.heap[ring + RING_COUNT] -= 1
 
 
 @inlined
@@ -172,8 +222,8 @@ def take(log: Any, free: Any, words: Any) -> Any:
     if taken != NIL:
         heap[free] = heap[taken]
         return taken
-    taken = heap[HEAP_END]
-    heap[HEAP_END] += words
+    taken = heap[BUMP]
+    heap[BUMP] += words
     return taken
 
 
@@ -181,95 +231,3 @@ def take(log: Any, free: Any, words: Any) -> Any:
 def give_back(log: Any, free: Any, name: Any) -> None:
     log.heap[name] = log.heap[free]
     log.heap[free] = name
-
-
-@inlined
-def find(log: Any, register: Any, key0: Any, key1: Any) -> Any:
-    """The position of a key's entry in one of the heap's tables, EMPTY if it has none."""
-    heap = log.heap
-    first, mask = heap[register + ENTRIES], heap[register + MASK]
-    h = table.hash_of(key0, key1)
-    at = h & mask
-    while heap[first + at] != table.EMPTY:
-        entry = heap[first + at]
-        if entry >> 32 == h:
-            name = table.name_in(entry)
-            if heap[name] == key0 and heap[name + 1] == key1:
-                return at
-        at = (at + 1) & mask
-    return table.EMPTY
-
-
-@inlined
-def named(log: Any, register: Any, at: Any) -> Any:
-    """What the entry at a position names."""
-    return table.name_in(log.heap[log.heap[register + ENTRIES] + at])
-
-
-@compiled
-def enter(log: Any, register: Any, key0: Any, key1: Any, name: Any) -> None:
-    """Write the key into what is named, and the name into the table."""
-    heap = log.heap
-    heap[name], heap[name + 1] = key0, key1
-    heap[register + COUNT] += 1
-    table.insert(heap, heap[register + ENTRIES], heap[register + MASK], key0, key1, name)
-
-
-@compiled
-def strike(log: Any, register: Any, at: Any) -> None:
-    log.heap[register + COUNT] -= 1
-    table.remove(log.heap, log.heap[register + ENTRIES], log.heap[register + MASK], at)
-
-
-@compiled
-def find_row(log: Any, id0: Any, id1: Any) -> Any:
-    """The position of an event id in the table of rows, EMPTY if it is not there."""
-    mask = len(log.row_table) - 1
-    h = table.hash_of(id0, id1)
-    at = h & mask
-    while log.row_table[at] != table.EMPTY:
-        entry = log.row_table[at]
-        if entry >> 32 == h:
-            row = place(log, table.name_in(entry))
-            if log.rows[row, ID0] == id0 and log.rows[row, ID1] == id1:
-                return at
-        at = (at + 1) & mask
-    return table.EMPTY
-
-
-@compiled
-def kept_row(log: Any, id0: Any, id1: Any, floor: Any) -> Any:
-    """The row of an event id, NIL if there is none that is kept, that is, not older than `floor`."""
-    at = find_row(log, id0, id1)
-    if at != table.EMPTY:
-        row = table.name_in(log.row_table[at])
-        if time_of(log, row) >= floor:
-            return row
-    return NIL
-
-
-@compiled
-def new_row(log: Any, id0: Any, id1: Any, time: Any, valid: Any) -> Any:
-    """A row at the ring's end, in no list yet, without lanes. An id that an older row has is from now on its own."""
-    row = (log.heap[FIRST] + log.heap[ROWS]) & _NAMES_MASK
-    log.heap[ROWS] += 1
-    at, mask = find_row(log, id0, id1), len(log.row_table) - 1
-    if at != table.EMPTY:
-        table.remove(log.row_table, 0, mask, at)
-    table.insert(log.row_table, 0, mask, id0, id1, row)
-    at = place(log, row)
-    log.links[at, LABEL] = NIL
-    log.rows[at, ID0], log.rows[at, ID1] = id0, id1
-    log.rows[at, TIME], log.rows[at, VALID] = time, valid
-    return row
-
-
-@compiled
-def drop_first_row(log: Any) -> None:
-    """Free the ring's first row, which is in no list any more."""
-    row = log.heap[FIRST]
-    at = find_row(log, log.rows[place(log, row), ID0], log.rows[place(log, row), ID1])
-    if at != table.EMPTY and table.name_in(log.row_table[at]) == row:
-        table.remove(log.row_table, 0, len(log.row_table) - 1, at)
-    log.heap[FIRST] = (row + 1) & _NAMES_MASK
-    log.heap[ROWS] -= 1

@@ -69,7 +69,7 @@ class Stages:
         """Of each entity, the parts of its key."""
         self.program = Program(
             [
-                [*(lane(expression) for expression in features.lanes), EVENT_TIME],
+                [*map(lane, features.values), *features.lanes, EVENT_TIME],
                 [*features.expressions.values()],
                 # A condition that is NULL does not hold.
                 [Call("coalesce", (rule.when, _FALSE), BOOLEAN) for rule in detector.running],
@@ -79,6 +79,13 @@ class Stages:
         names = list(features.expressions)
         self._inputs = [names.index(name) for name in detector.model.features] if detector.model else []
         """The rows of the features that the model takes."""
+        self.demote(frozenset())
+
+    def demote(self, rules: frozenset[str]) -> None:
+        """From now on the points of these live rules lead to review at most."""
+        self.demoted = rules
+        demoted = np.array([rule.name in rules for rule in self.detector.running], np.int64)
+        self._doubted = np.maximum(self._points, 0) * demoted
 
     def begin(self, events: pa.RecordBatch) -> Evaluation:
         """Compute what the windows take: `events` have the joined columns."""
@@ -106,7 +113,7 @@ class Stages:
             if lack.effect:
                 points += lack.effect.points * lack.rows
                 least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
-        score = self.detector.policy.scores(points)
+        score = self.detector.policy.scores(points, self._doubted @ fired)
         texts = {row: evaluation.array(FEATURES, row) for row in self.detector.compiled.rows.get(VARCHAR, [])}
         outcome = self.detector.policy.outcomes(score, least)
         return Judged(values, known, texts, model_score, fired != 0, score, outcome)

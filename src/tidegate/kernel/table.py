@@ -1,8 +1,9 @@
-"""Open addressing: a run of an int64 array that finds records by a key of two int64, their first two words.
+"""Open addressing: a run of the heap that finds what is named by a hash of 31 bits.
 
-An entry holds 31 bits of the key's hash and the record's name of 32 bits; linear probing (Knuth 6.4, algorithm L), and
-deletion that moves later entries up (algorithm R), so that no table ever fills with tombstones. Tables have a power of
-two of entries and are kept at most half full by whoever owns them.
+An entry holds the hash and a name of 32 bits; who looks for one says of each name of its hash whether it is the one.
+Linear probing (Knuth 6.4, algorithm L), and deletion that moves later entries up (algorithm R), so that no table ever
+fills with tombstones. An entry's home is told by the upper bits of its hash: entries lie nearly in the order of their
+hashes, and a table is copied into a larger one in one pass from its start to its end.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from tidegate.kernel.compiled import compiled, entry, inlined
+from tidegate.kernel.rowlog import TABLE_AT, TABLE_COUNT, TABLE_SIZE
 
 EMPTY = -1
+
+HASH_BITS = 31
 
 # Odd 64-bit constants of well mixed bits: 2^64 divided by the golden ratio, and one of MurmurHash3's finaliser.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -30,41 +34,92 @@ def hash_of(key0: Any, key1: Any) -> Any:
 
 
 @inlined
+def home_of(h: Any, size: Any) -> Any:
+    """The position where an entry is at home in a table of so many."""
+    return (h * size) >> HASH_BITS
+
+
+@inlined
+def first_of(heap: Any, table: Any, h: Any) -> Any:
+    """The position where the search for a hash begins."""
+    return home_of(h, heap[table + TABLE_SIZE])
+
+
+@inlined
+def after(heap: Any, table: Any, position: Any) -> Any:
+    """The position after another."""
+    return (position + 1) & (heap[table + TABLE_SIZE] - 1)
+
+
+@inlined
+def entry_at(heap: Any, table: Any, position: Any) -> Any:
+    return heap[heap[table + TABLE_AT] + position]
+
+
+@inlined
+def hash_in(entry: Any) -> Any:
+    return entry >> 32
+
+
+@inlined
 def name_in(entry: Any) -> Any:
     return entry & 0xFFFFFFFF
 
 
 @compiled
-def insert(entries: Any, first: Any, mask: Any, key0: Any, key1: Any, name: Any) -> None:
-    """Add an entry for a key that has none, to the table of mask + 1 entries that begins at `first`."""
-    h = hash_of(key0, key1)
-    at = h & mask
-    while entries[first + at] != EMPTY:
-        at = (at + 1) & mask
-    entries[first + at] = (h << 32) | name
+def find_name(heap: Any, table: Any, h: Any, name: Any) -> Any:
+    """The position of the entry that has the hash and the name, EMPTY if there is none."""
+    position = first_of(heap, table, h)
+    wanted = (h << 32) | name
+    while entry_at(heap, table, position) != wanted:
+        if entry_at(heap, table, position) == EMPTY:
+            return EMPTY
+        position = after(heap, table, position)
+    return position
 
 
 @compiled
-def remove(entries: Any, first: Any, mask: Any, at: Any) -> None:
+def set_name(heap: Any, table: Any, position: Any, name: Any) -> None:
+    """Let the entry at a position name another."""
+    at = heap[table + TABLE_AT] + position
+    heap[at] = (hash_in(heap[at]) << 32) | name
+
+
+@compiled
+def put(entries: Any, at: Any, size: Any, entry: Any) -> None:
+    """Put an entry into a table of that size, which begins at `at`."""
+    position = home_of(hash_in(entry), size)
+    while entries[at + position] != EMPTY:
+        position = (position + 1) & (size - 1)
+    entries[at + position] = entry
+
+
+@compiled
+def insert(heap: Any, table: Any, h: Any, name: Any) -> None:
+    put(heap, heap[table + TABLE_AT], heap[table + TABLE_SIZE], (h << 32) | name)
+    heap[table + TABLE_COUNT] += 1
+
+
+@compiled
+def remove(heap: Any, table: Any, position: Any) -> None:
     """Take out the entry at a position."""
-    hole = at
-    at = (at + 1) & mask
-    while entries[first + at] != EMPTY:
-        home = (entries[first + at] >> 32) & mask
-        if (at - home) & mask >= (at - hole) & mask:
-            entries[first + hole] = entries[first + at]
-            hole = at
-        at = (at + 1) & mask
-    entries[first + hole] = EMPTY
+    first, mask = heap[table + TABLE_AT], heap[table + TABLE_SIZE] - 1
+    hole = position
+    position = (position + 1) & mask
+    while heap[first + position] != EMPTY:
+        home = first_of(heap, table, hash_in(heap[first + position]))
+        if (position - home) & mask >= (position - hole) & mask:
+            heap[first + hole] = heap[first + position]
+            hole = position
+        position = (position + 1) & mask
+    heap[first + hole] = EMPTY
+    heap[table + TABLE_COUNT] -= 1
 
 
 @entry
 def copy(entries: Any, larger: Any) -> None:
     """Put every entry of a table into a larger, empty one."""
-    mask = len(larger) - 1
+    size = len(larger)
     for kept in entries:
         if kept != EMPTY:
-            at = (kept >> 32) & mask
-            while larger[at] != EMPTY:
-                at = (at + 1) & mask
-            larger[at] = kept
+            put(larger, 0, size, kept)

@@ -22,11 +22,10 @@ _SPLITTER = 134217729.0
 
 
 @compiled
-def count_square(log: Any, squares: Any, value: Any, sign: Any) -> None:
+def count_square(heap: Any, squares: Any, value: Any, sign: Any) -> None:
     """Count the square of a value, of up to 126 bits, in (sign 1) or out (-1): each of the four words at `squares` sums
     32 bits of the squares, which leaves room for 2^31 of them.
     """
-    heap = log.heap
     upper, lower = value >> 32, value & _LOW_HALF
     # (upper 2^32 + lower)^2. The product of the lower halves may wrap: its bits are right all the same.
     low, middle, high = lower * lower, upper * lower, upper * upper
@@ -53,11 +52,10 @@ def _with(total: Any, rest: Any, digit: Any, weight: Any) -> Any:
 
 
 @compiled
-def variance_bits(log: Any, total: Any, squares: Any, count: Any, divisor: Any) -> Any:
+def variance_bits(heap: Any, total: Any, squares: Any, count: Any, divisor: Any) -> Any:
     """The bits of the variance of `count` values, whose sum is kept at `total` and whose squares' at `squares`. A
     double that is not negative has the bits of an integer that compares as it does.
     """
-    heap = log.heap
     # The sum's absolute value in three digits of 32 bits.
     a0, upper = heap[total + 1] & _LOW_HALF, heap[total] + (heap[total + 1] >> 32)
     if upper < 0:

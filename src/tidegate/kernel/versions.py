@@ -100,7 +100,7 @@ def _find(of: Any, key0: Any, key1: Any) -> Any:
     """The position of a key's entry, EMPTY if it has none."""
     mask = len(of.entries) - 1
     h = table.hash_of(key0, key1)
-    at = h & mask
+    at = table.home_of(h, len(of.entries))
     while of.entries[at] != table.EMPTY:
         found = of.entries[at]
         if found >> 32 == h:
@@ -164,7 +164,7 @@ def _place(of: Any, new: Any, i: Any) -> None:
     at = _find(of, key0, key1)
     if at == table.EMPTY:
         added = _add(of, new, i, NIL)
-        table.insert(of.entries, 0, len(of.entries) - 1, key0, key1, added)
+        table.put(of.entries, 0, len(of.entries), (table.hash_of(key0, key1) << 32) | added)
         of.registers[KEYS] += 1
         return
     newer, version = _as_of(of, table.name_in(of.entries[at]), time)

@@ -1,14 +1,15 @@
 """Exact sliding windows by event time.
 
-A row is kept while its time is not older than the newest row's by more than the plan's horizon: the widest frame and
-the lateness, or the dedupe span if that is longer. What a row is answered depends on the arrivals before it and on
-nothing else:
+The clock is the newest event's time, but for events that are too far ahead of it: these move it only if many come in a
+row. A row is kept for an entity while its time is not older than the clock by more than the entity's horizon: its
+widest frame and the lateness. An event id is remembered for the dedupe span; if windows read labels, as long as their
+rows. What a row is answered depends on the arrivals before it and on nothing else:
 
-    it sees the rows that came before it, itself, and of the others those that are kept as of the newest row so far
+    it sees the rows that came before it, itself, and of the others those that are kept
     a row counts with the label that has the newest time not after the seeing row's (of equal times, the last to come)
-    a row whose id is that of a row that is kept is a duplicate: it changes nothing
-    a row that would not be kept is answered from itself alone, and changes nothing
-    a label whose transaction is not kept waits for it, as long as a row of the label's time would be kept
+    a row whose id is remembered is a duplicate: it changes nothing
+    a row that would not be kept for an entity is answered there from itself alone, and not seen by others
+    a label whose transaction is not remembered waits for it, as long as an event of the label's time would be
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ import numpy as np
 
 from tidegate.errors import StateError
 from tidegate.kernel import rowlog
-from tidegate.kernel.layout import HORIZON, lay_out
+from tidegate.kernel.layout import EVENT_HORIZON, REGISTERS, ROW_SIZE, SLOT_SIZE, lanes_by_entity, lay_out
 from tidegate.kernel.loop import ROW, Columns, run
 from tidegate.kernel.plan import WindowPlan
-from tidegate.kernel.rowlog import FRAUD, GENUINE, Log
-from tidegate.kernel.storage import ENOUGH, STATE_VERSION, empty_log, with_more
+from tidegate.kernel.rowlog import FRAUD, GENUINE
+from tidegate.kernel.storage import (
+    ENOUGH,
+    STATE_VERSION,
+    empty_log,
+    entities,
+    log_of,
+    tables_of,
+    with_more,
+)
 
-__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "Windows"]
+__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "EntitySize", "Windows"]
+
+_WORD_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """n rows and labels in the order in which they arrived; e entities and l lanes of the plan."""
+    """n rows and labels in the order in which they arrived; e entities, v values and l lanes of the plan."""
 
     times: np.ndarray
     """int64[n], microseconds since 1970."""
@@ -43,10 +54,21 @@ class Arrivals:
     """int8[n]: ROW, GENUINE or FRAUD."""
     keys: np.ndarray
     """uint64[e, n, 2]: the hash of the row's key by entity. Of a label, anything."""
-    lanes: np.ndarray
-    """int64[l, n]. Of a label, anything."""
+    values: np.ndarray
+    """int64[v, n]. Of a label, anything."""
     valid: np.ndarray
-    """uint64[n]: bit i says that lane i is valid."""
+    """bool[l, n]: whether the lane is valid. Of a label, anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntitySize:
+    """What one kind of entity takes."""
+
+    columns: tuple[str, ...]
+    rows: int
+    keys: int
+    bytes: int
+    """Of its rows and keys, and of the tables that find them."""
 
 
 class Answers(NamedTuple):
@@ -62,20 +84,6 @@ class Answers(NamedTuple):
     """bool[n]: older than the newest row by more than the plan's lateness."""
 
 
-def _columns(arrivals: Arrivals) -> Columns:
-    def words(array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array).view(np.int64)
-
-    return Columns(
-        times=words(arrivals.times),
-        ids=words(arrivals.ids),
-        kinds=np.ascontiguousarray(arrivals.kinds, np.int8),
-        keys=words(arrivals.keys),
-        lanes=words(arrivals.lanes),
-        valid=words(arrivals.valid),
-    )
-
-
 class Windows:
     """The windows of one plan, and all rows that they need. One thread at a time."""
 
@@ -86,7 +94,8 @@ class Windows:
         """
         self._plan = plan
         self._layout = lay_out(plan)
-        self._log = empty_log(plan)
+        self._lanes = lanes_by_entity(plan)
+        self._log = empty_log(self._layout)
 
     def apply(self, arrivals: Arrivals) -> Answers:
         """Take rows and labels in, and answer the rows. The same arrivals, cut into calls in whatever way, give the
@@ -95,10 +104,9 @@ class Windows:
         Raises:
             StateError: more rows would be kept than a log can hold. Arrivals before the one that was too many are in.
         """
-        columns = _columns(arrivals)
+        columns = self._columns(arrivals)
         count = len(columns.times)
-        shape = (count, len(self._plan.aggregates))
-        # A row's answers lie side by side while they are written.
+        shape = (len(self._plan.aggregates), count)
         answers = Answers(
             values=np.zeros(shape, np.int64),
             valid=np.zeros(shape, np.bool_),
@@ -108,16 +116,32 @@ class Windows:
         # No arrivals at all are run too: that is how a host has the loop compiled before the first event comes.
         done, short = run(self._log, self._layout, columns, 0, answers)
         while short != ENOUGH:
-            floor = int(self._log.heap[rowlog.NEWEST] - self._layout[HORIZON])
-            self._log = with_more(self._log, short, floor)
+            floor = int(self._log.heap[rowlog.CLOCK_REGISTER] - self._layout[EVENT_HORIZON])
+            self._log = with_more(self._log, self._layout, short, floor)
             done, short = run(self._log, self._layout, columns, done, answers)
-        return answers._replace(
-            values=np.ascontiguousarray(answers.values.T), valid=np.ascontiguousarray(answers.valid.T)
+        return answers
+
+    def _columns(self, arrivals: Arrivals) -> Columns:
+        def words(array: np.ndarray) -> np.ndarray:
+            return np.ascontiguousarray(array).view(np.int64)
+
+        valid = np.zeros((len(self._lanes), len(arrivals.times)), np.int64)
+        for entity, lanes in enumerate(self._lanes):
+            for bit, lane in enumerate(lanes):
+                valid[entity] |= arrivals.valid[lane].astype(np.int64) << bit
+        return Columns(
+            times=words(arrivals.times),
+            ids=words(arrivals.ids),
+            kinds=np.ascontiguousarray(arrivals.kinds, np.int8),
+            keys=words(arrivals.keys),
+            values=words(arrivals.values),
+            valid=valid,
         )
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """All state, as a copy: arrays by name."""
-        return {name: array.copy() for name, array in self._log._asdict().items()} | {"plan": self._fingerprint()}
+        heap = self._log.heap
+        return {"heap": heap[: heap[rowlog.HEAP_END]].copy(), "plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
@@ -130,14 +154,23 @@ class Windows:
                 "window engine: the snapshot was taken under another plan than the one it is to be restored to; fill "
                 "the windows from the log or the lake instead"
             )
-        missing = [name for name in Log._fields if name not in arrays]
-        if missing:
-            raise StateError(f"window engine: the snapshot lacks {', '.join(missing)}; restore an older snapshot")
-        self._log = Log(*(np.array(arrays[name]) for name in Log._fields))
+        if "heap" not in arrays:
+            raise StateError("window engine: the snapshot lacks the heap; restore an older snapshot")
+        self._log = log_of(np.array(arrays["heap"], np.int64))
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes by part of the state."""
-        return {name: array.nbytes for name, array in self._log._asdict().items()}
+    def sizes(self) -> list[EntitySize]:
+        """What each kind of entity takes."""
+        heap, layout = self._log.heap, self._layout
+        sizes: list[EntitySize] = []
+        for entity, at in zip(self._plan.entities, entities(layout), strict=True):
+            tables = tables_of(layout, at)
+            ring = layout[at + REGISTERS] + rowlog.ROWS_RING
+            keys = int(heap[tables[0] + rowlog.TABLE_COUNT])
+            words = (heap[ring + rowlog.RING_MASK] + 1) * layout[at + ROW_SIZE] + keys * layout[at + SLOT_SIZE]
+            words += sum(heap[table + rowlog.TABLE_SIZE] for table in tables)
+            rows = int(heap[ring + rowlog.RING_COUNT])
+            sizes.append(EntitySize(entity.columns, rows, keys, _WORD_BYTES * int(words)))
+        return sizes
 
     def _fingerprint(self) -> np.ndarray:
         """uint8[32]: of the plan and of how its state is laid out."""

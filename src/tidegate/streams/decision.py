@@ -64,6 +64,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     points: dict[str, int] = {}
     """What each live rule that fired, and each join that lacked something, added to the score: the heaviest first, as
     the reasons are."""
+    demoted: list[str] = []
+    """Live rules that fired far beyond their forecast: their points lead to review at most."""
     versions: dict[str, int] = {}
     """The event_time, in microseconds, of the version that each join read. A join that is not there found none."""
     freshness: dict[str, Freshness] = {}

@@ -1,0 +1,37 @@
+"""What all commands share: options, exit codes, and how an answer is printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+#: Exit codes, the same for every command.
+DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+
+
+def print_json(value: object) -> None:
+    """One line."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def progress_bar(what: str, *, hidden: bool, transient: bool = True) -> Progress:
+    """For long work, on standard error."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=hidden, transient=transient)
+
+
+def password_of(name: str, *, new: bool = False) -> str:
+    """Asked for at a terminal, read from a pipe otherwise."""
+    if sys.stdin.isatty():
+        return typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=new)
+    return sys.stdin.readline().rstrip("\n")

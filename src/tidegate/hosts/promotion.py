@@ -1,0 +1,161 @@
+"""A version is released: its windows are filled first, then a record of the control stream says from where it holds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from tidegate.errors import NotFoundError
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, place_of, schemas_of
+from tidegate.hosts.examples import FILE
+from tidegate.hosts.history import of_lake
+from tidegate.hosts.recovery import keep_next
+from tidegate.hosts.rollout import controls
+from tidegate.kernel.decide import Kernel
+from tidegate.kernel.decisions import Decisions
+from tidegate.kernel.detector import Detector, compile_detector
+from tidegate.ports.clock import Clock
+from tidegate.ports.lake import Lake
+from tidegate.ports.log import Entry, Log, Positions
+from tidegate.ports.models import Models
+from tidegate.ports.snapshots import Snapshots
+from tidegate.streams.control import DETECTORS, SETTINGS, Forecast, Release, Standing, Status, standings
+
+#: A forecast counts the newest decisions of the back-fill, at least so many if there are: the windows of the first ones
+#: were still filling.
+FORECAST_DECISIONS = 100_000
+
+#: Told how many records of the history were decided.
+Progress = Callable[[int], None]
+
+
+class _Counted(NamedTuple):
+    decided: int
+    fired: dict[str, int]
+
+
+class _Firings:
+    """Counts the newest decisions, batch by batch."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._live = {rule.name: row for row, rule in enumerate(detector.running) if rule.status == "live"}
+        self._batches: deque[_Counted] = deque()
+        self._decided = 0
+
+    def add(self, decisions: Decisions) -> None:
+        fired = {rule: int(np.count_nonzero(decisions.judged.fired[row])) for rule, row in self._live.items()}
+        self._batches.append(_Counted(len(decisions.index), fired))
+        self._decided += len(decisions.index)
+        while self._decided - self._batches[0].decided >= FORECAST_DECISIONS:
+            self._decided -= self._batches.popleft().decided
+
+    def forecast(self) -> Forecast:
+        fired = {rule: sum(batch.fired[rule] for batch in self._batches) for rule in self._live}
+        return Forecast(decided=self._decided, fired=fired)
+
+
+def begin(log: Log, name: str, texts: Mapping[str, str], clock: Clock) -> None:
+    """Record the version that decides from the log's first record on, unless the control stream knows the detector."""
+    if all(control.detector != name for _, control in controls(log)):
+        release = _release(name, texts, "live", SETTINGS, clock)
+        _append(log, msgspec.structs.replace(release, from_start=True))
+
+
+def beginnings(log: Log, models: Models | None = None) -> list[Detector]:
+    """What decides from the log's first record on, as the control stream says."""
+    released = (control for _, control in controls(log) if isinstance(control, Release) and control.from_start)
+    return [compile_detector(release.detector, release.texts, models) for release in released]
+
+
+def release(
+    log: Log,
+    snapshots: Snapshots,
+    lake: Callable[[], Lake],
+    name: str,
+    texts: Mapping[str, str],
+    *,
+    status: Status,
+    by: str,
+    clock: Clock,
+    models: Models | None = None,
+    progress: Progress = lambda done: None,  # noqa: ARG005 - nobody to tell
+) -> Release:
+    """Give a version this status. One that is to decide (`shadow` or `live`) sees all history first: what the lake has
+    of its streams from before the log's first records, and the log; until it has, what decided goes on deciding.
+
+    Raises:
+        DetectorError: the texts are wrong.
+        UsageError: the texts are larger than a record of the log may be.
+    """
+    new = _release(name, texts, status, by, clock)
+    if status in ("shadow", "live"):
+        forecast = _fill(log, snapshots, lake, compile_detector(name, new.texts, models), progress)
+        new = msgspec.structs.replace(new, forecast=forecast, at_ms=clock.now_ms())
+    _append(log, new)
+    return new
+
+
+def texts_of(log: Log, name: str, version: str) -> dict[str, str]:
+    """The texts of a version that was released.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    known = {
+        control.version: control.texts
+        for _, control in controls(log)
+        if isinstance(control, Release) and control.detector == name
+    }
+    if version not in known:
+        raise NotFoundError(
+            f"detector {name!r}: no version {version!r} was released; there are: {', '.join(known) or 'none'}"
+        )
+    return known[version]
+
+
+def standing_now(log: Log) -> dict[str, Standing]:
+    """How it is with every detector at the log's end."""
+    return standings(control for _, control in controls(log))
+
+
+def _release(name: str, texts: Mapping[str, str], status: Status, by: str, clock: Clock) -> Release:
+    deciding = {file: text for file, text in texts.items() if file != FILE}
+    version = compile_detector(name, deciding).version
+    return Release(detector=name, version=version, status=status, texts=deciding, by=by, at_ms=clock.now_ms())
+
+
+def _append(log: Log, release: Release) -> None:
+    entry_id = f"{release.detector}:{release.version}:{release.status}:{release.at_ms}"
+    log.append([Entry(DETECTORS, release.detector, msgspec.json.encode(release), release.at_ms, entry_id)])
+
+
+def _fill(log: Log, snapshots: Snapshots, lake: Callable[[], Lake], detector: Detector, progress: Progress) -> Forecast:
+    """Have a new kernel decide all history and leave a snapshot of it; how often its rules fired."""
+    kernel, firings = Kernel(detector), _Firings(detector)
+    first = _first_records(log, detector)
+    done = 0
+    if any(first.values()):
+        for arrived in of_lake(lake(), detector.streams, lambda _done, _total: None, before=first):
+            firings.add(kernel.decide(arrived))
+    # Read without an end: what was read is then all that had been appended up to one moment, in all topics.
+    at: Positions = dict.fromkeys(log.ends([*detector.streams, DETECTORS]), 0)
+    while records := log.read(at, BATCH_RECORDS):
+        firings.add(kernel.decide(arrivals(records, schemas_of(detector.streams)).by_stream))
+        at |= {place_of(record): record.offset + 1 for record in records}
+        done += len(records)
+        progress(done)
+        if len(records) < BATCH_RECORDS:
+            break
+    keep_next(snapshots, kernel, at)
+    return firings.forecast()
+
+
+def _first_records(log: Log, detector: Detector) -> Positions:
+    """Where the log begins: the offset of each partition's first record."""
+    ends = log.ends(detector.streams)
+    first = {place: log.read({place: 0}, 1) for place in ends}
+    return {place: records[0].offset if records else ends[place] for place, records in first.items()}
