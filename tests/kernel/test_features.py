@@ -191,6 +191,8 @@ BROKEN = [
     (select("amount_minor < 5 < 6 AS a"), 1, 8, "a comparison of a comparison", "parentheses"),
     (select("COUNT(*) AS a"), 1, 8, "COUNT without a window", "OVER"),
     (select(f"LAG(amount_minor) {OVER} AS a"), 1, 8, "LAG(amount_minor)", "count, sum, avg, min, max"),
+    (select(f"FIRST_VALUE(pan) {OVER} AS a"), 1, 8, "FIRST_VALUE of VARCHAR", "a number"),
+    (select(f"LAST_VALUE(amount_minor) FILTER (WHERE card_present) {OVER} AS a"), 1, 8, "FILTER with", "DuckDB"),
     (select(f"MEDIAN(amount_minor) {OVER} AS a"), 1, 8, "MEDIAN(amount_minor)", "count, sum, avg, min, max, var_samp"),
     (select("STDDEV(amount_minor) AS a"), 1, 8, "STDDEV without a window", "OVER"),
     (select(f"1 + STDDEV(terminal_latitude) {OVER} AS a"), 1, 12, "STDDEV of DOUBLE", "an integer"),

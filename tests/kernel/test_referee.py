@@ -76,7 +76,13 @@ def aggregates():
         ),
         st.just("SUM(card_present)"),
     )
-    return calls.flatmap(over)
+    ends = st.builds(
+        "{}_VALUE({}) OVER {}".format,
+        st.sampled_from(["FIRST", "LAST"]),
+        st.sampled_from(INTEGERS + DOUBLES + OTHERS + ["is_fraud"]),
+        st.sampled_from(["card", "week", "terminal", "before", "pair"]),
+    )
+    return st.one_of(calls.flatmap(over), ends)
 
 
 def numbers():

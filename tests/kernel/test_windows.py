@@ -29,7 +29,17 @@ EVERYTHING = WindowPlan(
         Aggregate(function, window, lane, excludes_row)
         for window in range(6)
         for lane in (0, 1)
-        for function in ("count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop")
+        for function in (
+            "count",
+            "sum",
+            "min",
+            "max",
+            "count_distinct",
+            "var_samp",
+            "var_pop",
+            "first_value",
+            "last_value",
+        )
         for excludes_row in (False, True)
     )
     + tuple(Aggregate("count", window, -1, excludes_row) for window in range(6) for excludes_row in (True, False)),

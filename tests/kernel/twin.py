@@ -107,16 +107,16 @@ class Twin:
         if aggregate.lane < 0:
             return len(frame)
         lanes = [self.lane(row, aggregate.lane, event.time) for row in frame]
+        if aggregate.function in {"first_value", "last_value"}:
+            in_order = [lane for _, lane in sorted(zip(frame, lanes, strict=True), key=lambda pair: pair[0].time)]
+            return in_order[0 if aggregate.function == "first_value" else -1] if in_order else None
         values = [value for value in lanes if value is not None]
         if aggregate.function in {"count", "count_distinct"}:
             return len(values if aggregate.function == "count" else set(values))
         if aggregate.function in {"var_samp", "var_pop"}:
             return variance(values, len(values) - (aggregate.function == "var_samp"))
-        if not values:
-            return None
-        if aggregate.function == "sum":
-            return max(_SMALLEST, min(_LARGEST, sum(values)))
-        return min(values) if aggregate.function == "min" else max(values)
+        combine = {"sum": nearest_sum, "min": min, "max": max}[aggregate.function]
+        return combine(values) if values else None
 
     def lane(self, row: Row, lane: int, time: int) -> int | None:
         """A lane's value with what was known of the row at a time."""
@@ -133,6 +133,10 @@ class Twin:
             if labelled is row and label.time <= time and (known is None or label.time >= known.time):
                 known = label
         return known.fraud if known else None
+
+
+def nearest_sum(values: Sequence[int]) -> int:
+    return max(_SMALLEST, min(_LARGEST, sum(values)))
 
 
 def variance(values: Sequence[int], divisor: int) -> int | None:

@@ -68,6 +68,9 @@ _VARIANCES: dict[str, AggregateFunction] = {
     "stddev_pop": "var_pop",
 }
 
+#: What takes the value of a frame's first or last row.
+_ENDS = ("first_value", "last_value")
+
 _Item = TypeVar("_Item")
 
 
@@ -203,17 +206,17 @@ class Aggregates:
     def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
         """The aggregate `name` of a row's value."""
         frame = self._over(node)
-        fits_lane = value.type.name != "DECIMAL" or value.type.precision <= _LANE_DIGITS
-        if not fits_lane and name != "count":
-            self.source.fail(node, f"{name.upper()} of {value.type}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
+        self._check_argument(node, name, value.type)
+        if where is not None and name in _ENDS:
+            self.source.fail(
+                node, f"FILTER with {name.upper()}", f"{name.upper()} without FILTER: DuckDB has none here"
+            )
         match name:
             case "count":
                 return self._aggregate("count", frame, self._lane(node, value, where), BIGINT)
             case "count_distinct":
                 return self._aggregate("count_distinct", frame, self._lane(node, value, where), BIGINT)
-            case "min" | "max":
-                if value.type in (VARCHAR, INTERVAL):
-                    self.source.fail(node, f"{name.upper()} of {value.type}", "a number, BOOLEAN or TIMESTAMP")
+            case "min" | "max" | "first_value" | "last_value":
                 return self._aggregate(name, frame, self._lane(node, value, where), value.type)
             case _ if name in _VARIANCES:
                 if value.type not in INTEGER_DIGITS:
@@ -227,6 +230,13 @@ class Aggregates:
                 if name == "sum":
                     return total
                 return functions.OPERATORS["Div"]((total, self._aggregate("count", frame, lane, BIGINT)))
+
+    def _check_argument(self, node: exp.Expr, name: str, type_: SqlType) -> None:
+        """That a function which answers one of the values can: SUM and the variances see to themselves."""
+        if name != "count" and type_.name == "DECIMAL" and type_.precision > _LANE_DIGITS:
+            self.source.fail(node, f"{name.upper()} of {type_}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
+        if name in ("min", "max", *_ENDS) and type_ in (VARCHAR, INTERVAL):
+            self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN or TIMESTAMP")
 
     def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
         exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))

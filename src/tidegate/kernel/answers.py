@@ -24,6 +24,10 @@ from tidegate.kernel.layout import (
     ENTITY_ANSWERS_END,
     ENTITY_NUMBER,
     EXCLUDES_ROW,
+    FIRST,
+    HIGH,
+    LAST,
+    LOW,
     LOW_TIME,
     SOURCE,
     SQUARES_AT,
@@ -33,7 +37,7 @@ from tidegate.kernel.layout import (
     VAR_POP,
     VAR_SAMP,
 )
-from tidegate.kernel.rowlog import of_slot
+from tidegate.kernel.rowlog import NIL, VALID, of_slot, place, time_of, verdict_of_row
 from tidegate.kernel.variance import variance_bits
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
@@ -51,6 +55,20 @@ def _sum(heap: Any, running: Any) -> Any:
     if upper < -_HALF_RANGE:
         return _SMALLEST
     return (upper << 32) | (lower & 0xFFFFFFFF)
+
+
+@compiled
+def _end_of_frame(rows: Any, layout: Any, answer: Any, slot: Any) -> Any:
+    """Whether the first or the last row of a frame is there and has a value, and the value."""
+    window, source = layout[answer + ANSWER_WINDOW], layout[answer + SOURCE]
+    row = of_slot(rows, slot, layout[layout[answer + ANSWER_FRONT] + HIGH])
+    if row == NIL or time_of(rows, row) < rows.heap[slot + layout[window + LOW_TIME]]:
+        return False, np.int64(0)
+    if layout[answer + ANSWER_KIND] == FIRST:
+        row = of_slot(rows, slot, layout[window + LOW])
+    at, verdict = place(rows, row), verdict_of_row(rows, row)
+    is_valid = (rows.heap[at + VALID] >> layout[source + verdict]) & 1 == 1
+    return is_valid, rows.heap[at + layout[source + 3 + verdict]]
 
 
 @compiled
@@ -74,6 +92,8 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
             known = divisor > 0
             if known:
                 value = variance_bits(rows.heap, slot + source, slot + layout[answer + SQUARES_AT], count, divisor)
+        elif kind in (FIRST, LAST):
+            known, value = _end_of_frame(rows, layout, answer, slot)
         else:
             front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
             low_time = rows.heap[slot + layout[layout[answer + ANSWER_WINDOW] + LOW_TIME]]

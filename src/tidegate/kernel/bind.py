@@ -35,10 +35,11 @@ from tidegate.kernel.times import DAY_US, UNITS_US
 AGGREGATES = (
     *("count", "sum", "avg", "min", "max"),
     *("var_samp", "var_pop", "variance", "stddev_samp", "stddev_pop", "stddev"),
+    *("first_value", "last_value"),
 )
 
 #: What is to come, so that a message can say that it is not a typing error.
-_NOT_YET = ("lag", "lead", "first_value", "last_value", "row_number", "median")
+_NOT_YET = ("lag", "lead", "row_number", "median")
 
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 

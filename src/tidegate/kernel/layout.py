@@ -79,8 +79,9 @@ VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, OCCURRENCE_WORDS = 0, 1, 2, 5, 8
 # bit among the arrival's, and the number among its values.
 AGGREGATE, ANSWER_KIND, SOURCE, VALID_COUNT, SQUARES_AT, CURSOR = 0, 1, 2, 3, 4, 5
 ANSWER_WINDOW, ANSWER_FRONT, EXCLUDES_ROW, ALONE_BIT, ALONE_VALUE, ANSWER_WORDS = 6, 7, 8, 9, 10, 11
-# An answer's kind is that of its accumulator, or one of these.
-VAR_SAMP, VAR_POP = 5, 6
+# An answer's kind is that of its accumulator, or one of these. SOURCE of a first or last value is a record of three
+# bits and three words, as BITS and VALUE_WORDS are.
+VAR_SAMP, VAR_POP, FIRST, LAST = 5, 6, 7, 8
 
 _KINDS = {
     "count": COUNT,
@@ -90,6 +91,8 @@ _KINDS = {
     "max": EXTREME,
     "var_samp": VAR_SAMP,
     "var_pop": VAR_POP,
+    "first_value": FIRST,
+    "last_value": LAST,
 }
 _WORDS = {SUM: 2, SQUARES: 4}
 
@@ -148,7 +151,7 @@ def _widest(windows: Sequence[Window]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What is kept of a window: an accumulator, or an extreme (MIN or MAX)."""
+    """What is kept of a window: an accumulator, an extreme (MIN or MAX), or nothing: its first or last row is known."""
 
     window: int
     kind: int
@@ -237,13 +240,15 @@ class _EntityLayout:
             self._write_front(fronts_at + FRONT_WORDS * front, upper_us)
         names_end = self.names
         self._give_out_running()
+        self._write_ends()
         occurrences_at = len(self.words)
         for place, lane in enumerate(self.distinct_lanes):
             table = registers + rowlog.ENTITY_REGISTERS + rowlog.TABLE_REGISTERS * place
             self.words += [table, self.same[lane], *self._bits(lane), *self._value_words(lane)]
         edges = self._write_answers(occurrences_at + OCCURRENCE_WORDS * len(self.distinct_lanes))
         record = [self.number, registers, _widest(windows) + plan.lateness_us]
-        record += [any(running.lane == EVERY_ROW for running in self.kept), labels if self.reads_labels else -1]
+        every = any(running.lane == EVERY_ROW or running.kind in (FIRST, LAST) for running in self.kept)
+        record += [every, labels if self.reads_labels else -1]
         record += [(self.row_halves + 1) // 2, self.slot_words, names_end, values_at, values_end]
         record += [fronts_at, fronts_at + FRONT_WORDS * len(uppers), occurrences_at, edges[0], *edges]
         self.words[at : at + ENTITY_WORDS] = [min(word, MAX_SPAN_US) for word in record]
@@ -276,9 +281,16 @@ class _EntityLayout:
             len(self.words),
         ]
 
+    def _write_ends(self) -> None:
+        """The records of first and last values."""
+        for running in self.kept:
+            if running.kind in (FIRST, LAST):
+                self.where[running] = len(self.words)
+                self.words += [*self._bits(running.lane), *self._value_words(running.lane)]
+
     def _give_out_running(self) -> None:
         """Running values, counts first; and the records of accumulators."""
-        accumulators = [running for running in self.kept if running.kind != EXTREME]
+        accumulators = [running for running in self.kept if running.kind not in (EXTREME, FIRST, LAST)]
         half = self.names
         for running in accumulators:
             if running.kind not in _WORDS:

@@ -19,7 +19,9 @@ from typing import Literal
 
 from tidegate.kernel.expressions import Expression
 
-AggregateFunction = Literal["count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop"]
+AggregateFunction = Literal[
+    "count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop", "first_value", "last_value"
+]
 
 #: `upper_us` of a frame that ends at the current row.
 CURRENT_ROW = 0
@@ -56,7 +58,8 @@ class Window:
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """`lane` is a lane's number or EVERY_ROW. `excludes_row` is EXCLUDE CURRENT ROW: the frame without the row that is
-    answered, but with others of its time. A variance is a double, answered by its `ordered_bits`.
+    answered, but with others of its time. A variance is a double, answered by its `ordered_bits`. FIRST_VALUE and
+    LAST_VALUE take the frame's first or last row whether its value is valid or not.
     """
 
     function: AggregateFunction
