@@ -22,6 +22,7 @@ import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
@@ -36,29 +37,7 @@ _AHEAD = 4096
 #: Verdicts told one by one: one change in the log may show in all decisions after it.
 MAX_TOLD = 100
 
-#: Fields told apart by the names within them.
-_BY_NAME = ("features", "rules", "points", "versions", "freshness")
-
-#: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, an
-#: explanation is told of the outcome, and no two runs take the same time.
-_NOT_COMPARED = ("hash", "explanation", "inputs", "stages_us")
-
 Progress = Callable[[int, int], None]
-
-
-class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field, such as `score` or `features.payments`, as the record has it and as it comes out; UNSET: not at all."""
-
-    name: str
-    stored: Any = msgspec.UNSET
-    recomputed: Any = msgspec.UNSET
-
-    def words(self) -> str:
-        stored, recomputed = (
-            "nothing" if value is msgspec.UNSET else msgspec.json.encode(value).decode()
-            for value in (self.stored, self.recomputed)
-        )
-        return f"{self.name}: stored {stored}, comes out as {recomputed}"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,21 +317,21 @@ class _Pass:
 
     def _compare(self, claim: _Claim, made: Decision, inputs: Mapping[str, int]) -> Verdict:
         stored = {place: claim.decision.inputs.get(place) for place in inputs}
-        differences = (*_differences(claim.decision, made), *_by_name("inputs", stored, inputs))
-        if claim.unchanged and differences and (made.model_score is None) != (claim.decision.model_score is None):
+        found = (*differences(claim.decision, made), *by_name("inputs", stored, inputs))
+        if claim.unchanged and found and (made.model_score is None) != (claim.decision.model_score is None):
             return _verdict(claim, holds=None, says=_MODEL_FAILED)
-        if claim.unchanged and differences and self._shortened:
+        if claim.unchanged and found and self._shortened:
             return _verdict(claim, holds=None, says=_SHORTENED)
         if not claim.unchanged:
             says = _CHANGED
         elif made.hash != claim.decision.hash:
             says = "the log does not give this decision: the record, or what the log holds before it, was changed"
-        elif differences:
+        elif found:
             says = "the event does not lie in the log where the record says"
         else:
             says = "decided again from the log, it has the same hash"
-        holds = claim.unchanged and not differences
-        return _verdict(claim, holds=holds, says=says, recomputed_hash=made.hash, differences=differences)
+        holds = claim.unchanged and not found
+        return _verdict(claim, holds=holds, says=says, recomputed_hash=made.hash, differences=found)
 
     def _without_event(self, claim: _Claim) -> Verdict:
         if not claim.unchanged:
@@ -380,28 +359,3 @@ def _shortened(log: Log, ends: Positions) -> bool:
         return records[0].offset if records else ends[place]
 
     return any(first(place) > 0 for place in ends)
-
-
-def _differences(stored: Decision, made: Decision) -> Iterator[Difference]:
-    """By field, or by the names within it."""
-    for field in Decision.__struct_fields__:
-        ours, theirs = getattr(stored, field), getattr(made, field)
-        if field in _BY_NAME:
-            yield from _by_name(field, ours, theirs)
-        elif field not in _NOT_COMPARED:
-            yield from _difference(field, ours, theirs)
-
-
-def _by_name(field: str, stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in dict.fromkeys([*made, *stored]):
-        yield from _difference(f"{field}.{name}", stored.get(name, msgspec.UNSET), made.get(name, msgspec.UNSET))
-
-
-def _difference(name: str, stored: Any, made: Any) -> Iterator[Difference]:
-    # As the hash sees them: in JSON, 1 is not true and not 1.0.
-    if _as_written(stored) != _as_written(made):
-        yield Difference(name, stored, made)
-
-
-def _as_written(value: Any) -> bytes | None:
-    return None if value is msgspec.UNSET else msgspec.json.encode(value)
