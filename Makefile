@@ -22,6 +22,9 @@ test: .venv/ready browser ## run all tests
 	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
 	$(RUN) pytest $(WHOLE)
 
+referee: .venv/ready build/flink/ready ## let Flink SQL judge the sequences of events
+	$(RUN) pytest tests/referee
+
 format: .venv/ready ## bring the code into its one form
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
@@ -56,6 +59,12 @@ $(UV):
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# Flink wants older libraries than the rest: it has an environment of its own (800 MB, with Java's part of it).
+build/flink/ready: | $(UV)
+	@$(UV) venv --quiet --clear --python 3.11 build/flink
+	@$(UV) pip install --quiet --python build/flink/bin/python apache-flink==2.3.0 'setuptools<81'
 	@touch $@
 
 # The browser tests drive Debian's Chromium; Playwright's own download is not used.

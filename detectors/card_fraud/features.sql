@@ -6,6 +6,27 @@
 --
 -- Payments without a card, an address, a device, ... are gathered too, as SQL gathers NULLs: COUNT(pan) and
 -- FILTER (WHERE ip IS NOT NULL) leave them out.
+WITH payments AS (
+    -- What other streams say of the payment, as of its own time. Of a thing on a list the newest entry counts, until it
+    -- is taken off or expires.
+    SELECT
+        t.*,
+        customer.segment AS customer_segment,
+        COALESCE(NOT device.removed AND COALESCE(t.event_time < device.expires_at, true), false) AS is_device_denied,
+        COALESCE(NOT card.removed AND COALESCE(t.event_time < card.expires_at, true), false) AS is_card_denied,
+        COALESCE(NOT allowed.removed AND COALESCE(t.event_time < allowed.expires_at, true), false)
+            AS is_customer_allowed
+    FROM transactions AS t
+    ASOF LEFT JOIN customers AS customer
+        ON t.customer_id = customer.customer_id AND t.event_time >= customer.event_time
+    ASOF LEFT JOIN lists AS device
+        ON device.list = 'deny' AND t.device_id = device.device_id AND t.event_time >= device.event_time
+    ASOF LEFT JOIN lists AS card
+        ON card.list = 'deny' AND t.pan = card.pan AND t.event_time >= card.event_time
+    ASOF LEFT JOIN lists AS allowed
+        ON allowed.list = 'allow' AND t.customer_id = allowed.customer_id AND t.event_time >= allowed.event_time
+)
+
 SELECT
     event_id,
     event_time,
@@ -18,6 +39,12 @@ SELECT
     COALESCE(ip_country <> card_country, false) AS is_ip_foreign,
     channel = 'pos' AND NOT card_present AS is_keyed_in,
     amount_minor >= 50000 AND amount_minor % 10000 = 0 AS is_round,
+
+    -- Who and what is known.
+    customer_segment,
+    is_device_denied,
+    is_card_denied,
+    is_customer_allowed,
 
     -- The card: how often, how much, where.
     COUNT(pan) OVER card_2m AS card_payments_2m,
@@ -102,7 +129,7 @@ SELECT
     COUNT(terminal_id) FILTER (WHERE authorisation = 'declined') OVER terminal_1h AS terminal_declines_1h,
     COUNT(terminal_id) OVER terminal_7d AS terminal_payments_7d,
     COUNT(terminal_id) FILTER (WHERE is_fraud) OVER terminal_7d AS terminal_frauds_7d
-FROM transactions
+FROM payments
 WINDOW
     card_2m AS (
         PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL '2' MINUTE PRECEDING AND CURRENT ROW

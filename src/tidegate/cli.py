@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegate.commands.detector import app as detector_app
+from tidegate.commands.lists import app as list_app
 from tidegate.commands.options import (
     FOUND_WRONG,
     USED_WRONG,
     AsJson,
     Data,
+    instant,
     password_of,
     print_json,
     progress_bar,
@@ -50,6 +52,7 @@ source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
+app.add_typer(list_app, name="list")
 
 
 def _seconds(text: str) -> float:
@@ -57,14 +60,6 @@ def _seconds(text: str) -> float:
     if not match:
         raise typer.BadParameter(f"wanted a number and a unit, such as 60s, 5m or 1h; got {text!r}")
     return float(match[1]) * _UNITS_S[match[2]]
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 @app.command()
@@ -136,8 +131,8 @@ def replay(
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],
-    since: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time.")] = None,
-    until: Annotated[datetime | None, typer.Option(parser=_instant, help="First event time left out.")] = None,
+    since: Annotated[datetime | None, typer.Option(parser=instant, help="First event time.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=instant, help="First event time left out.")] = None,
     order: Annotated[Literal["time", "file"], typer.Option(help="Feed by event time, or as the file stands.")] = "time",
     state: Annotated[Path | None, typer.Option(help="Folder of checkpoints: killed, it goes on from there.")] = None,
     as_json: AsJson = False,
@@ -174,8 +169,8 @@ def train(
     source: Annotated[Path, typer.Option(help="The file that was replayed: its labels are learned from.")],
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder; the model goes into its folder `model`.")],
-    since: Annotated[datetime, typer.Option(parser=_instant, help="First day learned from.")],
-    until: Annotated[datetime, typer.Option(parser=_instant, help="First day no longer learned from.")],
+    since: Annotated[datetime, typer.Option(parser=instant, help="First day learned from.")],
+    until: Annotated[datetime, typer.Option(parser=instant, help="First day no longer learned from.")],
     name: Annotated[str, typer.Option(help="The model's name.")],
     version: Annotated[str, typer.Option(help="Its version.")],
     as_json: AsJson = False,
@@ -211,7 +206,7 @@ def train(
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL, over raw.* and curated.*.")],
     data: Data = None,
-    as_of: Annotated[datetime | None, typer.Option(parser=_instant, help="The lake as it was at this time.")] = None,
+    as_of: Annotated[datetime | None, typer.Option(parser=instant, help="The lake as it was at this time.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask the lake."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +27,7 @@ from tidegate.wiring import (
     open_lake,
     open_log,
     open_models,
+    open_shadow_log,
     open_snapshots,
 )
 
@@ -39,6 +43,14 @@ _GRACE_S = 5
 
 #: The lake and the simulated sources leave the processor to the engine and the door.
 _BACKGROUND_NICE = 5
+
+
+def limit_memory(limit_mb: int) -> None:
+    """Let this process grow to so many MiB: beyond that it fails, and where memory is short it goes before others."""
+    limit = limit_mb << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 class Context:
@@ -141,6 +153,17 @@ def _engine(context: Context) -> None:
     host.run(context.stop)
 
 
+def _shadow(context: Context) -> None:
+    from tidegate.hosts.shadow import ShadowHost
+
+    settings = context.settings
+    os.nice(_BACKGROUND_NICE)
+    limit_memory(settings.shadow_memory_mb)
+    # Whatever a shadow version does to its process, the company has started.
+    context.ready()
+    ShadowHost(open_log(settings), open_shadow_log(settings), open_snapshots(settings), open_clock()).run(context.stop)
+
+
 def _hotstore(context: Context) -> None:
     from tidegate.readers.hotstore import HotStoreReader
 
@@ -210,6 +233,7 @@ def _simulator(context: Context) -> None:
 _SERVICES: dict[str, Callable[[Context], None]] = {
     "door": _door,
     "engine": _engine,
+    "shadow": _shadow,
     "hotstore": _hotstore,
     "lake": _lake,
     "desk": _desk,

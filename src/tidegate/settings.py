@@ -28,7 +28,10 @@ class Settings(BaseSettings):
     desk_port: int = Field(default=0, ge=0, le=65535, description="Port of the desk; 0 takes a free one.")
     partitions: int = Field(default=4, ge=1, le=1024, description="Partitions of a topic, when it is made.")
     retention_days: int = Field(
-        default=30, ge=1, description="How long the log keeps a record that every reader has read; the lake keeps all."
+        default=30,
+        ge=1,
+        description="How long the log keeps a record that every reader has read (customers, lists and prices for "
+        "ever); the lake keeps all.",
     )
     decision_timeout_ms: int = Field(
         default=800, ge=1, description="How long `POST /v1/decisions` waits for the engine before it answers `pending`."
@@ -37,6 +40,9 @@ class Settings(BaseSettings):
         default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
     )
     snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
+    shadow_memory_mb: int = Field(
+        default=2048, ge=256, description="Memory that the process of the shadow versions may take, in MiB."
+    )
     lake_commit_every_s: int = Field(
         default=5, ge=1, le=10, description="How often new records are committed to the lake."
     )

@@ -34,6 +34,10 @@ from tidegate.streams.schema import STREAMS
 if TYPE_CHECKING:
     from tidegate.kernel.detector import Detector
 
+#: Streams that the log keeps for ever: what they said long ago may be so still, and a new version of a detector fills
+#: its tables from the log. They are small.
+_KEPT = ("customers", "lists", "prices")
+
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
 
@@ -48,9 +52,21 @@ def open_log(settings: Settings) -> Log:
     settings.data.mkdir(parents=True, exist_ok=True)
     log = EmbeddedLog(settings.data / "log.sqlite")
     for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
-        log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+        retention_ms = None if topic in _KEPT else settings.retention_days * _DAY_MS
+        log.create(topic, partitions=settings.partitions, retention_ms=retention_ms)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
+    return log
+
+
+def open_shadow_log(settings: Settings) -> Log:
+    """The log that shadow versions write: a file of its own, so that they can hold nobody up."""
+    from tidegate.hosts.shadow import SHADOW_TOPICS
+
+    settings.data.mkdir(parents=True, exist_ok=True)
+    log = EmbeddedLog(settings.data / "shadow.sqlite")
+    for topic in SHADOW_TOPICS:
+        log.create(topic, partitions=1, retention_ms=settings.retention_days * _DAY_MS)
     return log
 
 

@@ -101,6 +101,13 @@ def test_an_analyst_releases_a_version_and_it_is_told(run: Run, settings: Settin
     assert len(trail) == 4
 
 
+def test_a_shadow_is_held_against_live(run: Run, settings: Settings) -> None:
+    assert run("shadow", "small")[0] == 2
+    assert run("promote", "small", "--to", "shadow", "--as", "anton")[0] == 0
+    code, out, _ = run("shadow", "small", "--json")
+    assert (code, json.loads(out)["events"]) == (0, 0)
+
+
 def test_who_may_not_changes_nothing_and_is_told_of(run: Run, settings: Settings) -> None:
     assert run("promote", "small", "--as", "fiona")[0] == 2
     assert run("promote", "small", "--as", "anton", password="wrong")[0] == 2
@@ -129,6 +136,13 @@ def test_what_is_wrong_is_not_released(run: Run, settings: Settings) -> None:
     (folder / "rules.yaml").write_text("rules: 1")
     code, _, err = run("promote", "small", "--as", "anton")
     assert (code, "rules.yaml:1" in err) == (2, True)
+
+
+def test_points_that_reach_no_outcome_are_found(run: Run, settings: Settings) -> None:
+    assert run("check", str(settings.detectors / "small"))[0] == 0
+    folder = write(settings.detectors / "small", RULES.replace("points: 50", "points: 19"))
+    code, out, _ = run("check", str(folder))
+    assert (code, "review from 40 points on, and its live rules add 38 at most" in out) == (1, True)
 
 
 def test_a_diff_names_the_decisions_that_change(run: Run, settings: Settings, tmp_path: Path) -> None:

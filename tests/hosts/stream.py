@@ -1,4 +1,4 @@
-"""A seeded stream of transactions and labels in a log, and a small detector that minds both."""
+"""A seeded stream of transactions, labels, customers and lists in a log, and a small detector that minds them all."""
 
 from __future__ import annotations
 
@@ -20,15 +20,26 @@ PARTITIONS = 3
 TOPICS = (*STREAMS, DECISIONS, ALERTS, REJECTED)
 
 FEATURES = """
+WITH payments AS (
+    SELECT t.*, customer.segment, COALESCE(NOT denied.removed, false) AS is_denied
+    FROM transactions AS t
+    ASOF LEFT JOIN customers AS customer
+        ON t.customer_id = customer.customer_id AND t.event_time >= customer.event_time
+    ASOF LEFT JOIN lists AS denied
+        ON denied.list = 'deny' AND t.merchant_id = denied.merchant_id AND t.event_time >= denied.event_time
+)
 SELECT
     event_id,
     event_time,
     amount_minor / 100.0 AS amount,
+    segment,
+    is_denied,
     COUNT(*) OVER card_10m AS payments,
     SUM(amount_minor) OVER card_10m AS spent,
     COUNT(DISTINCT merchant_id) OVER customer_1h AS merchants,
-    COUNT(*) FILTER (WHERE is_fraud) OVER terminal_1d AS frauds
-FROM transactions
+    COUNT(*) FILTER (WHERE is_fraud) OVER terminal_1d AS frauds,
+    COUNT(*) FILTER (WHERE segment = 'new') OVER terminal_1d AS new_customers
+FROM payments
 WINDOW
     card_10m AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL '10' MINUTE PRECEDING AND CURRENT ROW),
     customer_1h AS (
@@ -42,6 +53,7 @@ RULES = """
 rules:
   - {name: often, when: payments > 3, points: 50, reason: "{payments} payments", status: live}
   - {name: risky_terminal, when: frauds > 2, points: 50, reason: "{frauds} frauds at the terminal", status: live}
+  - {name: denied, when: is_denied, points: 10, reason: The merchant is on the list, status: live}
 """
 POLICY = """
 lateness: 10 minutes
@@ -102,9 +114,21 @@ def label(number: int, of: str, *, is_fraud: bool) -> dict[str, Any]:
     }
 
 
+def version(number: int, chance: random.Random) -> Entry:
+    """A customer's master data or a merchant on a list, some of them late."""
+    known = {"event_id": f"version-{number}", "event_time": START + (number - chance.randrange(90)) * 1_000_000}
+    if chance.random() < 0.5:
+        segment = chance.choice(["new", "regular", None])
+        return entry("customers", known | {"customer_id": f"customer_{chance.randrange(7)}", "segment": segment})
+    merchant = {"list": "deny", "merchant_id": f"m{chance.randrange(9)}", "removed": chance.random() < 0.6}
+    return entry("lists", known | merchant)
+
+
 def stream(count: int, seed: int) -> list[Entry]:
-    """Transactions, some late, some of one id twice over two sources' streams of time, and labels of earlier ones."""
-    chance = random.Random(seed)
+    """Transactions, some late, some of one id twice over two sources' streams of time, labels of earlier ones, and what
+    is joined to them.
+    """
+    chance, others = random.Random(seed), random.Random(seed + 1)
     entries: list[Entry] = []
     for n in range(count):
         late_us = chance.randrange(300_000_000) if chance.random() < 0.1 else 0
@@ -121,6 +145,8 @@ def stream(count: int, seed: int) -> list[Entry]:
         entries.append(entry("transactions", event))
         if n and chance.random() < 0.15:
             entries.append(entry("labels", label(n, f"tx-{chance.randrange(n)}", is_fraud=chance.random() < 0.7)))
+        if others.random() < 0.2:
+            entries.append(version(n, others))
     return entries
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from tests.hosts.stream import (
     RULES,
+    START,
     decisions,
     detector,
     entry,
@@ -118,13 +119,14 @@ def test_a_decision_says_what_decided_it_and_where(engine: Engine) -> None:
     ]
     last = msgspec.json.decode(written[2].value, type=Decision)
     assert (last.event_id, last.stream, last.detector, last.outcome) == ("tx-2", "transactions", "small", "approve")
-    assert last.features == {"amount": 10.0, "payments": 3, "spent": 3000, "merchants": 1, "frauds": 1}
+    joined = {"segment": None, "is_denied": False, "new_customers": 0}
+    assert last.features == joined | {"amount": 10.0, "payments": 3, "spent": 3000, "merchants": 1, "frauds": 1}
     assert last.hash == decision_hash(last)
     assert set(last.stages_us) == {"queue", "decode", "decide"}
     # What had been read when each was decided: its own record last.
     reads = [sum(msgspec.json.decode(r.value, type=Decision).inputs.values()) for r in written]
     assert reads == [1, 2, 4]
-    streams = {f"{topic}/{p}" for topic in ("transactions", "labels") for p in range(3)}
+    streams = {f"{topic}/{p}" for topic in SMALL.streams for p in range(3)}
     assert set(last.inputs) == {*streams, "detectors/0"}
 
 
@@ -161,6 +163,20 @@ def test_labels_alone_decide_nothing(engine: Engine) -> None:
     assert drain(host) == 1
     assert decisions(engine.log) == []
     assert set(engine.log.lag(GROUP).values()) == {0}
+
+
+def test_a_version_that_is_joined_is_an_input_of_the_decision(engine: Engine) -> None:
+    for n, segment in enumerate(("new", "regular")):
+        event = {"event_id": f"customer-{n}", "event_time": START + n, "customer_id": "customer_a", "segment": segment}
+        engine.log.append([entry("customers", event), entry("transactions", transaction(n))])
+    drain(engine.host())
+    found = decisions(engine.log)
+    assert [(d.features["segment"], d.versions) for d in found] == [
+        ("new", {"customer": START}),
+        ("regular", {"customer": START + 1}),
+    ]
+    read = [sum(offset for place, offset in d.inputs.items() if place.startswith("customers/")) for d in found]
+    assert read == [1, 2]
 
 
 def test_each_detector_decides(engine: Engine) -> None:
@@ -326,7 +342,7 @@ def test_what_a_restart_may_read_again_does_not_expire(tmp_path: Path) -> None:
     engine.log.close()
     (tmp_path / "short").mkdir()
     engine.log = EmbeddedLog(tmp_path / "short" / "log.sqlite")
-    for topic in ("transactions", "labels"):
+    for topic in SMALL.streams:
         engine.log.create(topic, partitions=3, retention_ms=1)
     engine.log.close()
     engine.log = open_log(tmp_path / "short")

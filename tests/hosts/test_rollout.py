@@ -117,9 +117,7 @@ def test_a_version_goes_live_at_its_place_with_the_windows_of_the_whole_log(comp
         len(made) - place
     )
     assert [decision.inputs["detectors/0"] for decision in made] == [0] * place + [1] * (len(made) - place)
-    records = sorted(
-        (r for t in ("transactions", "labels") for r in everything(company.log, t)), key=lambda r: r.timestamp_ms
-    )
+    records = sorted((r for t in SMALL.streams for r in everything(company.log, t)), key=lambda r: r.timestamp_ms)
     assert len(records) == len(entries)
     alone = {d.event_id: d.features for d in whole(company, NEWER)}
     assert all(decision.features == alone[decision.event_id] for decision in made[place:])
@@ -255,7 +253,7 @@ def test_a_rule_that_fires_far_beyond_its_forecast_leads_to_review_at_most(compa
     entries = quiet_then_busy(1500, 500)
     company.log.append(entries[:1000])
     made = company.release(EAGER)
-    assert made.forecast == Forecast(decided=1000, fired={"often": 0, "risky_terminal": 0})
+    assert made.forecast == Forecast(decided=1000, fired={"often": 0, "risky_terminal": 0, "denied": 0})
     company.log.append(entries[1000:1700])
     first = company.host()
     first.step(0)

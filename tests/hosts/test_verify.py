@@ -174,7 +174,7 @@ def test_progress_tells_of_records_read(decided: Company, monkeypatch: pytest.Mo
     monkeypatch.setattr(reading, "BATCH_RECORDS", 100)
     seen: list[tuple[int, int]] = []
     list(verify(decided.log, [SMALL], progress=lambda done, total: seen.append((done, total))))
-    records = sum(decided.log.ends(["transactions", "labels"]).values())
+    records = sum(decided.log.ends(SMALL.streams).values())
     assert seen[:2] == [(100, records), (200, records)]
     assert seen[-1] == (records, records)
 

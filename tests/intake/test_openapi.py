@@ -33,6 +33,7 @@ def test_it_is_valid_and_complete(house, door):
     validate(description, cls=OpenAPIV31SpecValidator)
     assert set(description["paths"]) == {
         "/v1/streams/{stream}/events",
+        "/v1/lists/{name}",
         "/v1/decisions",
         "/v1/decisions/{event_id}",
         "/v1/customers/{token}/recent",

@@ -20,6 +20,7 @@ from tidegate.errors import AccessError, NotFoundError, UsageError
 from tidegate.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from tidegate.hosts.diff import Diff
     from tidegate.hosts.history import Batches
     from tidegate.kernel.detector import Detector
     from tidegate.ports.log import Log
@@ -39,7 +40,9 @@ def check(
     folder: Annotated[Path, typer.Argument(help="The detector's folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compile a detector, run its examples, and say what is in it, or what is wrong and where."""
+    """Compile a detector, run its examples, and say what is in it, or what is wrong and where: a text, a rule that can
+    never fire, points that reach no outcome.
+    """
     from tidegate.hosts import examples
     from tidegate.wiring import read_detector, read_detector_texts
 
@@ -48,6 +51,9 @@ def check(
         raise NotFoundError(f"model {detector.model.id} of {detector.name}: {detector.model.fault}")
     deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
     live = [rule for rule in detector.rules if rule.status == "live"]
+    # Of what lacks in a join, points and outcomes follow too.
+    most = sum(max(rule.points, 0) for rule in live)
+    unreachable = bool(live) and not detector.joins and most < detector.policy.review
     found: dict[str, Any] = {
         "name": detector.name,
         "version": detector.version,
@@ -56,6 +62,7 @@ def check(
         "rules": {rule.name: rule.status for rule in detector.rules},
         "model": detector.model.id if detector.model else None,
         "deviations": [str(deviation) for deviation in deviations],
+        "unreachable": unreachable,
     }
     if as_json:
         print_json(found)
@@ -67,8 +74,14 @@ def check(
         )
         for deviation in deviations:
             typer.echo(f"{examples.FILE}: {deviation}")
-        typer.echo("Its examples come out otherwise than they say." if deviations else "Nothing wrong.")
-    if deviations:
+        if unreachable:
+            typer.echo(
+                f"policy.yaml: review from {detector.policy.review} points on, and its live rules add {most} at most."
+            )
+        if deviations:
+            typer.echo("Its examples come out otherwise than they say.")
+        typer.echo("Something is wrong." if deviations or unreachable else "Nothing wrong.")
+    if deviations or unreachable:
         raise typer.Exit(FOUND_WRONG)
 
 
@@ -94,6 +107,10 @@ def diff(
             progress.update(task, completed=done, total=total)
 
         found = comparing.diff(first, second, _history(settings, source, mapping, streams, tell))
+    _print_diff(found, as_json=as_json)
+
+
+def _print_diff(found: Diff, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
@@ -239,6 +256,18 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
         print_json(released)
     else:
         typer.echo(f"{name} {released.version} is {status} from here on.")
+
+
+@app.command()
+def shadow(
+    name: Annotated[str, typer.Argument(help="The detector's name.")], data: Data = None, as_json: AsJson = False
+) -> None:
+    """Say what the shadow version decided otherwise than the live one. Exit code 1: some decisions."""
+    from tidegate.hosts.diff import shadow_diff
+    from tidegate.wiring import open_shadow_log
+
+    settings = read_settings(data=data)
+    _print_diff(shadow_diff(_log(settings), open_shadow_log(settings), name), as_json=as_json)
 
 
 @app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,15 @@ DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+
+
+def instant(text: str) -> datetime:
+    """A time; without an offset it is UTC."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def print_json(value: object) -> None:

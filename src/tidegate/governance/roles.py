@@ -15,6 +15,7 @@ Permission = Literal[
     "decisions:read",
     "alerts:read",
     "labels:write",
+    "lists:write",
     "personal:reveal",
     "audit:read",
     "lake:query",
@@ -28,7 +29,9 @@ Permission = Literal[
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         "source": frozenset({"events:write", "decisions:request"}),
-        "fraud_ops": frozenset({"alerts:read", "decisions:read", "labels:write", "personal:reveal", "metrics:read"}),
+        "fraud_ops": frozenset(
+            {"alerts:read", "decisions:read", "labels:write", "lists:write", "personal:reveal", "metrics:read"}
+        ),
         "analyst": frozenset({"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release"}),
         "data_scientist": frozenset({"decisions:read", "lake:query", "metrics:read"}),
         "auditor": frozenset({"alerts:read", "decisions:read", "audit:read", "metrics:read"}),

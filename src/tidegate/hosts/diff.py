@@ -7,15 +7,22 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidegate.errors import UsageError
+from tidegate.errors import NotFoundError, UsageError
+from tidegate.hosts.arrivals import batches
 from tidegate.hosts.history import Batches
+from tidegate.hosts.rollout import controls
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
-from tidegate.streams.decision import Outcome
+from tidegate.ports.log import Log
+from tidegate.streams.control import Standing, standings
+from tidegate.streams.decision import DECISIONS, Outcome
 
 #: Changed decisions that are told one by one.
 MAX_EXAMPLES = 20
+
+#: Decisions of a partition that are held against those of a shadow: some minutes of a busy stream.
+MAX_COMPARED = 100_000
 
 #: The outcome of an event that one of the two did not decide: it took it for a duplicate.
 NOT_DECIDED = "none"
@@ -126,6 +133,49 @@ def diff(before: Detector, after: Detector, history: Batches) -> Diff:
         for event_id in dict.fromkeys([*first, *second]):
             found.add(event_id, first.get(event_id), second.get(event_id))
     return found
+
+
+class _Seen(msgspec.Struct):
+    """The part of a decision's record that is compared."""
+
+    event_id: str
+    detector: str
+    detector_version: str
+    outcome: Outcome
+    score: int
+    rules: dict[str, bool]
+
+
+def shadow_diff(log: Log, own: Log, name: str) -> Diff:
+    """What a detector's shadow version decided otherwise than the live ones, of the newest events that both decided: of
+    the last MAX_COMPARED decisions of a partition. `own` is the shadow's log.
+
+    Raises:
+        NotFoundError: the detector has no shadow version.
+    """
+    standing = standings(control for _, control in controls(log)).get(name, Standing())
+    if standing.shadow is None:
+        raise NotFoundError(f"detector {name!r}: it has no shadow version; tidegate detector promote --to shadow")
+    version = standing.shadow.version
+    by_shadow = {
+        seen.event_id: seen for seen in _newest(own) if (seen.detector, seen.detector_version) == (name, version)
+    }
+    found = Diff(before=f"{name} live", after=f"{name} {version}")
+    for seen in _newest(log):
+        if seen.detector == name and seen.event_id in by_shadow:
+            found.add(seen.event_id, _as_decided(seen), _as_decided(by_shadow[seen.event_id]))
+    return found
+
+
+def _newest(log: Log) -> Iterator[_Seen]:
+    ends = log.ends([DECISIONS])
+    for batch in batches(log, {place: max(0, end - MAX_COMPARED) for place, end in ends.items()}, ends):
+        for record in batch:
+            yield msgspec.json.decode(record.value, type=_Seen)
+
+
+def _as_decided(seen: _Seen) -> Decided:
+    return Decided(seen.outcome, seen.score, frozenset(rule for rule, fires in seen.rules.items() if fires))
 
 
 def _title(detector: Detector) -> str:

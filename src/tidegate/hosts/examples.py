@@ -25,7 +25,9 @@ FILE = "examples.yaml"
 START_US = 1_772_442_000_000_000
 
 #: Keys of an event that are no columns of its stream.
-_KIND, _AFTER, _REPEAT, _EVERY, _LABEL, _EXPECT = _KEYS = ("kind", "after", "repeat", "every", "label", "expect")
+_KIND, _AFTER, _REPEAT, _EVERY, _LABEL, _EXPECT, _DUE = _KEYS = (
+    *("kind", "after", "repeat", "every", "label", "expect", "due"),
+)
 
 #: Key of a kind whose events are of another stream than the one that is decided.
 _STREAM = "stream"
@@ -41,10 +43,17 @@ class Expectation(NamedTuple):
     outcome: str
 
 
+#: Of a match by duration of which nothing is written.
+_NOTHING = Expectation(frozenset(), "approve")
+
+
 class _Step(NamedTuple):
+    """`due` is expected of the match by duration that begins with it."""
+
     stream: str
     columns: dict[str, Any]
     expected: Expectation | None
+    due: Expectation | None
 
 
 class Example(NamedTuple):
@@ -56,14 +65,16 @@ class Example(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """What came out otherwise than expected."""
+    """What came out otherwise than expected. `decided` None: no match by duration became complete."""
 
     example: str
     event_id: str
     expected: Expectation
-    decided: Decision
+    decided: Decision | None
 
     def __str__(self) -> str:
+        if self.decided is None:
+            return f"{self.example}, {self.event_id}: nothing that begins with it became due"
         fired = frozenset(name for name, fires in self.decided.rules.items() if fires)
         parts = [
             *(f"{name} did not fire" for name in sorted(self.expected.rules - fired)),
@@ -96,10 +107,16 @@ def read_examples(detector: Detector, text: str) -> list[Example]:
 def _check(detector: Detector, example: Example) -> Iterator[Deviation]:
     decisions = Kernel(detector).decide(_arrived(example))
     steps = {step.columns["event_id"]: step for step in example.steps}
+    due = {step.columns["event_id"]: step.due for step in example.steps if step.due}
     for decided in decisions.records():
-        expected = steps[decided.event_id].expected
+        if decided.event_id in steps:
+            expected = steps[decided.event_id].expected
+        else:
+            expected = due.pop(decided.event_id.partition(":")[2], _NOTHING)
         if expected and expected != (frozenset(n for n, fires in decided.rules.items() if fires), decided.outcome):
             yield Deviation(example.name, decided.event_id, expected, decided)
+    for event_id, expected in due.items():
+        yield Deviation(example.name, event_id, expected, None)
 
 
 def _arrived(example: Example) -> dict[str, Arrived]:
@@ -149,6 +166,7 @@ class _Reader:
             written[_REPEAT].fail(f"{repeat} times", f"1 to {_MAX_REPEAT:,}")
         step_us = _duration(written[_EVERY]) if _EVERY in written else 0
         expected = self._expectation(written[_EXPECT]) if _EXPECT in written else every if decided else None
+        due = self._expectation(written[_DUE]) if _DUE in written else None
         label = written[_LABEL].mapping(("is_fraud", "after")) if _LABEL in written else None
         for number in range(1, repeat + 1):
             time_us += step_us if number > 1 else 0
@@ -165,7 +183,7 @@ class _Reader:
                 is_fraud = _scalar(label["is_fraud"], "boolean", number)
                 example.labels.append((time_us + _duration(label["after"]), event_id, is_fraud))
             last = number == repeat or expected is every
-            example.steps.append(_Step(schema.name, columns, expected if last else None))
+            example.steps.append(_Step(schema.name, columns, expected if last else None, due if last else None))
         return time_us
 
     def _stream(self, written: dict[str, Yaml]) -> Schema:

@@ -151,7 +151,7 @@ class LocalHost:
             decisions = deciding.kernel.decide(arrived.by_stream)
             made = decisions.records()
             spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
-            at = arrived.by_stream[deciding.detector.stream.name].at[decisions.index].tolist()
+            at = decisions.at.tolist()
             entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
             entries += [self._demotion(deciding, excess) for excess in deciding.watch.count(decisions)]
         expected = "an event of stream {} whose event_id is the record's id"
@@ -184,7 +184,8 @@ class LocalHost:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
         shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
-        started_ns, explained = time.perf_counter_ns(), acted_on[:_MAX_EXPLAINED] if decisions.detector.explains else []
+        started_ns, explained = time.perf_counter_ns(), [row for row in acted_on if decisions.index[row] >= 0]
+        explained = explained[:_MAX_EXPLAINED] if decisions.detector.explains else []
         explanations = dict(zip(explained, decisions.explain(explained), strict=True))
         explain_us = (time.perf_counter_ns() - started_ns) // 1000
         spent_us = {**spent_us, "explain": explain_us} if explained else spent_us

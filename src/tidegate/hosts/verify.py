@@ -264,10 +264,9 @@ class _Pass:
         due: dict[str, _Claim] = {}
         yield from self._due(frozenset(ids), at, due)
         some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
-        where = arrived.by_stream[decisions.detector.stream.name].at[some.index].tolist()
         streams = (*decisions.detector.streams, DETECTORS)
         inputs = inputs_of(run, {place: offset for place, offset in before.items() if place.topic in streams})
-        for made, index in zip(some.records(), where, strict=True):
+        for made, index in zip(some.records(), some.at.tolist(), strict=True):
             yield self._compare(due[made.event_id], made, inputs[index])
 
     def _due(self, ids: AbstractSet[str], read: Positions, due: dict[str, _Claim]) -> Iterator[Verdict]:

@@ -59,6 +59,25 @@ class Recent(msgspec.Struct, frozen=True, kw_only=True):
     transactions: list[RecentTransaction]
 
 
+class ListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing, in the field of its kind, put on a list or (`removed`) taken off it."""
+
+    customer_id: str | None = None
+    pan: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    ip: str | None = None
+    device_id: str | None = None
+    merchant_id: str | None = None
+    terminal_id: str | None = None
+    issuer_bin: str | None = None
+    country: str | None = None
+    expires_at: str | None = None
+    """RFC 3339, with an offset; null: it stays until it is taken off."""
+    removed: bool = False
+    reason: str | None = None
+
+
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     password: str

@@ -55,7 +55,7 @@ def event_routes(door: Door) -> APIRouter:
         split = _SPLITS[content_type(request, among=(JSON, NDJSON))]
         async with door.bodies.read(request) as body:
             prepared = await door.intake.prepare(stream, split, body, principal.name)
-            return _results(await door.intake.append(stream, prepared))
+            return answer_of(await door.intake.append(stream, prepared))
 
     @router.post(
         "/v1/decisions",
@@ -80,7 +80,7 @@ def event_routes(door: Door) -> APIRouter:
             prepared = await door.intake.prepare(TRANSACTIONS, split_nothing, body, principal.name)
             event = prepared.events[0]
             if not isinstance(event, Protected):
-                return _results(await door.intake.append(TRANSACTIONS, prepared))
+                return answer_of(await door.intake.append(TRANSACTIONS, prepared))
             with door.decisions.expected(event.event_id) as coming:
                 taken = (await door.intake.append(TRANSACTIONS, prepared))[0]
                 assert isinstance(taken, Taken)
@@ -122,7 +122,7 @@ def pending(event_id: str, card: str | None) -> Response:
     return Response(msgspec.json.encode(Pending(event_id=event_id, card=card)), 202, where, JSON)
 
 
-def _results(results: Sequence[Taken | Refused]) -> Response:
+def answer_of(results: Sequence[Taken | Refused]) -> Response:
     """202 if all were taken, 207 if some were, the first problem with all results beside it if none was."""
     content = {"results": results}
     refused = [result.problem for result in results if isinstance(result, Refused)]

@@ -25,6 +25,7 @@ _ANSWERS = (
     answers.DecisionAnswer,
     answers.Pending,
     answers.Recent,
+    answers.ListEntry,
     answers.SignIn,
     answers.Token,
     answers.Health,
@@ -73,6 +74,15 @@ def events_body() -> dict[str, Any]:
 
 def transaction_body() -> dict[str, Any]:
     return _body({JSON: {"schema": ref("transactions")}}) | {"security": _SECURITY}
+
+
+def entries_body() -> dict[str, Any]:
+    entry = ref("ListEntry")
+    content = {
+        JSON: {"schema": {"anyOf": [entry, {"type": "array", "items": entry, "minItems": 1, "maxItems": MAX_EVENTS}]}},
+        NDJSON: {"schema": {"type": "string", "description": "One entry a line."}},
+    }
+    return _body(content) | {"security": _SECURITY}
 
 
 def sign_in_body() -> dict[str, Any]:

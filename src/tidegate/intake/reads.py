@@ -128,12 +128,12 @@ def person_routes(door: Door) -> APIRouter:
             async with door.sign_ins:
                 token = await run_in_threadpool(door.identity.sign_in, given.name, given.password)
         except OverloadError as error:
-            await _put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="refused")
+            await put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="refused")
             raise HTTPException(429, str(error), {"Retry-After": str(error.retry_after_s)}) from None
         except AccessError:
-            await _put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="refused")
+            await put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="refused")
             raise
-        await _put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="done")
+        await put_on_record(door, request, who=given.name, what="sign_in", on=given.name, outcome="done")
         return _json(Token(token=token))
 
     @router.post(
@@ -159,15 +159,15 @@ def person_routes(door: Door) -> APIRouter:
             except NotFoundError:
                 raise HTTPException(410, "reveal: the person's key was erased, and with it what it sealed") from None
         except (TidegateError, HTTPException):
-            await _put_on_record(door, request, who=principal.name, what="reveal", on=event_id, outcome="refused")
+            await put_on_record(door, request, who=principal.name, what="reveal", on=event_id, outcome="refused")
             raise
-        await _put_on_record(door, request, who=principal.name, what="reveal", on=event_id, outcome="done")
+        await put_on_record(door, request, who=principal.name, what="reveal", on=event_id, outcome="done")
         return _json(values)
 
     return router
 
 
-async def _put_on_record(
+async def put_on_record(
     door: Door, request: Request, *, who: str, what: str, on: str, outcome: Literal["done", "refused"]
 ) -> None:
     """Durable when it returns; if it cannot be put on record, what was asked for is not done."""

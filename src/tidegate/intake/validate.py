@@ -110,6 +110,7 @@ class Validator:
         self._schema = schema
         self._checks: list[tuple[str, str, Check]] = []
         self._open_texts: list[str] = []
+        self._times = [field.name for field in schema.fields if field.kind == "timestamp"]
         for field in schema.fields:
             wanted_by_name = _BY_NAME.get(field.name) or _BY_NAME.get(field.name.rpartition("_")[2])
             if field.personal:
@@ -120,7 +121,7 @@ class Validator:
                 self._open_texts.append(field.name)
 
     def check(self, event: dict[str, Any], now_us: int) -> dict[str, Any]:
-        """The schema's fields of an event, `event_time` in microseconds; a field that is not there is None.
+        """The schema's fields of an event, times in microseconds; a field that is not there is None.
 
         `now_us` is the door's time, microseconds.
 
@@ -128,7 +129,8 @@ class Validator:
             SchemaError: a field is missing, has another type or another form than wanted, or holds a personal value
                 where none belongs; names the first such field.
         """
-        given = event | {"event_time": _event_time(event.get("event_time"), now_us)}
+        given = event | {name: _time(name, event[name]) for name in self._times if name in event}
+        _check_event_time(given.get("event_time"), now_us)
         try:
             fields = msgspec.structs.asdict(msgspec.convert(given, self._schema.struct))
         except msgspec.ValidationError:
@@ -168,13 +170,17 @@ class Validator:
         )
 
 
-def _event_time(given: object, now_us: int) -> object:
-    """Microseconds of an RFC 3339 text or an integer; anything else as it is, for the schema to refuse."""
-    if isinstance(given, str):
-        try:
-            given = (msgspec.convert(given, _Instant) - _EPOCH) // _MICROSECOND
-        except (msgspec.ValidationError, OverflowError):
-            raise _fault("event_time", "an RFC 3339 time with its offset, or microseconds", given) from None
+def _time(name: str, given: object) -> object:
+    """Microseconds of an RFC 3339 text; anything else as it is, for the schema to take or refuse."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return (msgspec.convert(given, _Instant) - _EPOCH) // _MICROSECOND
+    except (msgspec.ValidationError, OverflowError):
+        raise _fault(name, "an RFC 3339 time with its offset, or microseconds", given) from None
+
+
+def _check_event_time(given: object, now_us: int) -> None:
     if (
         isinstance(given, int)
         and not isinstance(given, bool)
@@ -186,7 +192,6 @@ def _event_time(given: object, now_us: int) -> object:
             f"{'before' if given < MIN_EVENT_TIME_US else 'after'} that; send microseconds since 1970, or RFC 3339",
             "event_time",
         )
-    return given
 
 
 def _wanted(field: Field) -> str:

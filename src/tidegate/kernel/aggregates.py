@@ -49,7 +49,7 @@ from tidegate.kernel.plan import (
 from tidegate.kernel.sql import Source, spell
 
 #: Widest decimal that fits a lane of 64 bits.
-_LANE_DIGITS = 18
+LANE_DIGITS = 18
 
 #: What windows are ordered by: the event's own time.
 _EVENT_TIME = Column("event_time", TIMESTAMP)
@@ -224,7 +224,7 @@ class Aggregates:
                 variance = self._aggregate(_VARIANCES[name], frame, self._lane(node, value, where), DOUBLE)
                 return Call("sqrt", (variance,), DOUBLE) if name.startswith("stddev") else variance
             case _:
-                type_ = self._sum_type(node, name, value.type)
+                type_ = sum_type(self.source, node, name, value.type)
                 lane = self._lane(node, value, where)
                 total = self._aggregate("sum", frame, lane, type_)
                 if name == "sum":
@@ -233,21 +233,10 @@ class Aggregates:
 
     def _check_argument(self, node: exp.Expr, name: str, type_: SqlType) -> None:
         """That a function which answers one of the values can: SUM and the variances see to themselves."""
-        if name != "count" and type_.name == "DECIMAL" and type_.precision > _LANE_DIGITS:
-            self.source.fail(node, f"{name.upper()} of {type_}", f"a DECIMAL of up to {_LANE_DIGITS} digits")
+        if name != "count" and type_.name == "DECIMAL" and type_.precision > LANE_DIGITS:
+            self.source.fail(node, f"{name.upper()} of {type_}", f"a DECIMAL of up to {LANE_DIGITS} digits")
         if name in ("min", "max", *_ENDS) and type_ in (VARCHAR, INTERVAL):
             self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN or TIMESTAMP")
-
-    def _sum_type(self, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
-        exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
-        if not exact:
-            wanted = (
-                "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
-                if type_ == DOUBLE
-                else "an integer; of a BOOLEAN or a DECIMAL, SUM(...) / COUNT(...)"
-            )
-            self.source.fail(node, f"{name.upper()} of {type_}", wanted)
-        return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
 
     def _aggregate(self, function: AggregateFunction, frame: _Frame, lane: int, type_: SqlType) -> Expression:
         index = _index(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
@@ -359,6 +348,23 @@ class Aggregates:
             self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
         # A frame that ends before the row never has it.
         return lower_us, upper_us, without == "CURRENT ROW" and upper_us == 0
+
+
+def sum_type(source: Source, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
+    """What SUM of a type gives; `name` is the aggregate that needs it, sum or avg.
+
+    Raises:
+        DetectorError: there is no exact sum of it.
+    """
+    exact = type_ in INTEGER_DIGITS or (name == "sum" and (type_ == BOOLEAN or type_.name == "DECIMAL"))
+    if not exact:
+        wanted = (
+            "an integer: sum minor units (cents), since a sum of DOUBLE depends on the order of its parts"
+            if type_ == DOUBLE
+            else "an integer; of a BOOLEAN or a DECIMAL, SUM(...) / COUNT(...)"
+        )
+        source.fail(node, f"{name.upper()} of {type_}", wanted)
+    return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
 
 
 def _index(items: list[_Item], item: _Item) -> int:

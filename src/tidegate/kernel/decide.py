@@ -17,6 +17,7 @@ from tidegate.kernel.explain import Answered
 from tidegate.kernel.hashing import hash_column, hash_keys
 from tidegate.kernel.program import Evaluation, Program
 from tidegate.kernel.stages import EVENT_ID, LANES, Stages
+from tidegate.kernel.tracking import Tracker, follow
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 from tidegate.kernel.words import raw
 
@@ -36,6 +37,7 @@ class Kernel:
         self._id = np.array([self._stages.program.text_number(EVENT_ID)])
         self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
+        self._trackers = [Tracker(sequence) for sequence in detector.sequences]
         self._windows = Windows(features.plan)
         self._nothing = Arrived.alone(detector.stream.nothing)
 
@@ -55,6 +57,9 @@ class Kernel:
         if self.detector.compiled.derived:
             own = Arrived(own.at, self._with_derived(own.events))
         labels = arrived.get(LABELS) if LABELS in self.detector.streams else None
+        due: list[Arrived] = []
+        if self._trackers:
+            own, due = follow(self._trackers, arrived, own)
         events = own.events
         # Where each event stands among all that the windows take.
         at = np.arange(events.num_rows)
@@ -63,18 +68,40 @@ class Kernel:
         evaluation = self._stages.begin(events)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
         answered = Answered(answers.values[:, at], answers.valid[:, at])
-        decisions = Decisions(
+        index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
+        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at], answered)
+        if duplicate.any():
+            decisions = decisions.take(np.nonzero(~duplicate)[0])
+        return decisions.and_([self._due(matches) for matches in due]) if due else decisions
+
+    def _due(self, due: Arrived) -> Decisions:
+        """Decide matches by duration: of such a one only its measures are known."""
+        rows = due.events.num_rows
+        nothing = np.zeros((len(self.detector.compiled.plan.aggregates), rows), np.int64)
+        answered = Answered(nothing, nothing != 0)
+        index, late = np.full(rows, -1), np.zeros(rows, np.bool_)
+        return self._decisions(self._stages.begin(due.events), due, index, late, answered)
+
+    def _decisions(
+        self,
+        evaluation: Evaluation,
+        arrived: Arrived,
+        index: npt.NDArray[np.int64],
+        late: npt.NDArray[np.bool_],
+        answered: Answered,
+    ) -> Decisions:
+        events = arrived.events
+        return Decisions(
             detector=self.detector,
-            index=np.arange(events.num_rows),
+            index=index,
+            at=arrived.at,
             events=events,
-            late=answers.late[at],
+            late=late,
             judged=self._stages.judge(evaluation, events, *answered),
             answered=answered,
             demoted=self._stages.demoted,
             stages=self._stages,
         )
-        duplicate = answers.duplicate[at]
-        return decisions.take(np.nonzero(~duplicate)[0]) if duplicate.any() else decisions
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
         """The events and what windows gather them by that no stream has."""
@@ -128,7 +155,10 @@ class Kernel:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays."""
-        return self._windows.snapshot() | self._joins.snapshot()
+        arrays = self._windows.snapshot() | self._joins.snapshot()
+        for tracker in self._trackers:
+            arrays |= tracker.snapshot()
+        return arrays
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.
@@ -138,3 +168,5 @@ class Kernel:
         """
         self._windows.restore(arrays)
         self._joins.restore(arrays)
+        for tracker in self._trackers:
+            tracker.restore(arrays)

@@ -26,11 +26,15 @@ from tidegate.streams.decision import Decision, Explanation, Outcome, Value, dec
 
 @dataclass(frozen=True)
 class Decisions:
-    """One row a decision, in order of arrival; a duplicate event has none."""
+    """One row a decision, in order of arrival; a duplicate event has none. A match by duration has one of its own,
+    before that of the event with which its time had passed.
+    """
 
     detector: Detector
     index: npt.NDArray[np.int64]
-    """Row of the batch of events that each decision is about."""
+    """Row of the batch of events that each decision is about, -1: of none, a match by duration is complete."""
+    at: npt.NDArray[np.int64]
+    """The place among all arrivals of the one that gave rise to it: the event, or that with which the time passed."""
     events: pa.RecordBatch
     late: npt.NDArray[np.bool_]
     judged: Judged
@@ -86,6 +90,7 @@ class Decisions:
         return Decisions(
             detector=self.detector,
             index=self.index[rows],
+            at=self.at[rows],
             events=self.events.take(which),
             late=self.late[rows],
             judged=self.judged.take(rows),
@@ -97,6 +102,23 @@ class Decisions:
     def explain(self, rows: Sequence[int]) -> list[Explanation]:
         """Explain these of the decisions, in their order: to be asked in the thread of the kernel."""
         return Explainer(self.stages, self.events, self.answered, self.judged).explain(rows)
+
+    def and_(self, others: Sequence[Decisions]) -> Decisions:
+        """With others in their places; of one place, the others come first."""
+        parts = [*others, self]
+        at = np.concatenate([part.at for part in parts])
+        batches: Any = [part.events for part in parts]
+        return Decisions(
+            detector=self.detector,
+            index=np.concatenate([part.index for part in parts]),
+            at=at,
+            events=pa.Table.from_batches(batches).combine_chunks().to_batches()[0],
+            late=np.concatenate([part.late for part in parts]),
+            judged=Judged.together([part.judged for part in parts]),
+            answered=Answered.together([part.answered for part in parts]),
+            demoted=self.demoted,
+            stages=self.stages,
+        ).take(np.argsort(at, kind="stable"))
 
     def records(self) -> list[Decision]:
         """With reasons in words and the hash."""

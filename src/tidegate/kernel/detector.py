@@ -1,10 +1,11 @@
-"""A detector compiled: its features, rules and policy, ready for the kernel."""
+"""A detector compiled: its features, sequences, rules and policy, ready for the kernel."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tidegate.errors import DetectorError
@@ -17,12 +18,16 @@ from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
+from tidegate.kernel.sequences import Sequence, compile_sequences, with_matches
 from tidegate.streams.schema import Schema, load_schema
 
 FEATURES, RULES, POLICY = TEXTS = ("features.sql", "rules.yaml", "policy.yaml")
 
 #: Hex digits of a version: 48 bits tell a company's detectors apart and can be read out over the telephone.
 VERSION_DIGITS = 12
+
+#: The text of what happens in which order; a detector may do without.
+SEQUENCES = "sequences.sql"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Detector:
     compiled: Features
     rules: tuple[Rule, ...]
     policy: Policy
+    sequences: tuple[Sequence, ...]
     joins: dict[str, JoinPolicy]
     """What policy.yaml says of joins, by name."""
     model: Model | None = None
@@ -54,20 +60,24 @@ class Detector:
 
     @cached_property
     def columns(self) -> dict[str, SqlType]:
-        """What an event has, that which is joined to it and that which windows gather by included."""
+        """What an event has, that which is joined to it, sequences tell of it and windows gather by included."""
         columns = dict(self.stream.protected_columns)
         for join in self.joined:
             schema = load_schema(self.compiled.joins.tables[join.table].stream)
             columns |= {join.column(name): schema.protected_columns[name] for name in join.columns}
+        told = {name: type_ for sequence in self.sequences for name, type_ in sequence.columns.items()}
         derived = {name: expression.type for name, expression in self.compiled.derived.items()}
-        return {name: from_arrow(arrow) for name, arrow in columns.items()} | derived
+        return {name: from_arrow(arrow) for name, arrow in columns.items()} | told | derived
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
-        """The streams that it reads: the one that it decides, labels where its windows count by them, those joined."""
+        """The streams that it reads: the one that it decides, labels where its windows count by them, those joined and
+        those of its sequences.
+        """
         labels = (LABELS,) if self.compiled.plan.label_lanes else ()
         joined = (table.stream for table in self.compiled.joins.tables)
-        return tuple(dict.fromkeys((self.stream.name, *labels, *joined)))
+        followed = (rows.stream.name for sequence in self.sequences for rows in sequence.inputs)
+        return tuple(dict.fromkeys((self.stream.name, *labels, *joined, *followed)))
 
     @cached_property
     def readers(self) -> dict[str, list[str]]:
@@ -80,7 +90,7 @@ class Detector:
 
     @cached_property
     def features(self) -> dict[str, str]:
-        """SQL type by name, in the order of the SELECT."""
+        """SQL type by name, in the order of the SELECT; then what the sequences tell."""
         return {name: str(expression.type) for name, expression in self.compiled.expressions.items()}
 
     @cached_property
@@ -112,8 +122,8 @@ def _model_score(features: Features) -> AggregateRef:
 
 
 def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None = None) -> Detector:
-    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml and, if it has a model, its card
-    and what `models` makes it of. Without `models` the model is missing.
+    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml and, if there are such,
+    sequences.sql and the model's card with what `models` makes of it. Without `models` the model is missing.
 
     Raises:
         DetectorError: a text is missing or wrong: file, line, column, what was found, what was expected.
@@ -124,11 +134,19 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
     check_explained(POLICY, texts[POLICY], features)
+    sequences: tuple[Sequence, ...] = ()
+    if SEQUENCES in texts:
+        taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
+        sequences = compile_sequences(SEQUENCES, texts[SEQUENCES], taken=taken, lateness_us=policy.lateness_us)
+        features = with_matches(features, sequences)
+        # What a sequence reads may change its matches, which can't be told.
+        told = tuple(name for name in policy.explain if not re.search(rf"\b{name}\b", texts[SEQUENCES]))
+        policy = replace(policy, explain=told)
     model = _model(texts, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)
     joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
-    return Detector(name, _version(texts), features, rules, policy, joins, model)
+    return Detector(name, _version(texts), features, rules, policy, sequences, joins, model)
 
 
 def _model(texts: Mapping[str, str], features: Features, models: Loader | None) -> Model:
@@ -139,7 +157,7 @@ def _model(texts: Mapping[str, str], features: Features, models: Loader | None) 
 def _version(texts: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     # The card holds the hash of the model's file.
-    for file in (*TEXTS, CARD) if CARD in texts else TEXTS:
+    for file in (*TEXTS, *(name for name in (SEQUENCES, CARD) if name in texts)):
         for part in (file.encode(), texts[file].encode("utf-8", "surrogatepass")):
             digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:VERSION_DIGITS]

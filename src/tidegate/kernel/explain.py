@@ -47,6 +47,11 @@ class Answered(NamedTuple):
         """Only those to these events."""
         return Answered(self.values[:, rows], self.valid[:, rows])
 
+    @classmethod
+    def together(cls, parts: Sequence[Answered]) -> Answered:
+        """To all these events, one part after the other."""
+        return cls(*(np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)))
+
 
 class Lanes(NamedTuple):
     """What windows take of n events."""

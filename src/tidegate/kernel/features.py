@@ -62,6 +62,8 @@ class Features:
     """What each of the plan's aggregates gives."""
     plan: WindowPlan
     joins: JoinPlan
+    private: frozenset[str] = frozenset()
+    """Names of matches' measures that show a personal field."""
 
     @cached_property
     def rows(self) -> dict[SqlType, list[int]]:
@@ -76,7 +78,7 @@ class Features:
         for join in self.joins.joins:
             fields |= {join.column(name) for name in load_schema(self.joins.tables[join.table].stream).personal}
         texts = {name: expression for name, expression in self.expressions.items() if expression.type == VARCHAR}
-        return frozenset(name for name, expression in texts.items() if columns_of(expression) & fields)
+        return self.private | {name for name, expression in texts.items() if columns_of(expression) & fields}
 
 
 def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) -> Features:

@@ -12,6 +12,7 @@ import numpy as np
 from tidegate.kernel.bind import Binder, near
 from tidegate.kernel.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
 from tidegate.kernel.features import Features
+from tidegate.kernel.reach import can_hold
 from tidegate.kernel.sql import check_in_duckdb, parse_expression
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Value
@@ -81,7 +82,8 @@ def compile_rules(
     """`more` are what else conditions and reasons may name.
 
     Raises:
-        DetectorError: a key is unknown or missing, a value or a condition is wrong, a name is there twice.
+        DetectorError: a key is unknown or missing, a value or a condition is wrong, no event can meet a condition, or a
+            name is there twice.
     """
     root = Yaml.parse(file, text).mapping(("rules",))
     names: dict[str, Expression] = {
@@ -106,9 +108,12 @@ def compile_rules(
         expression, source = parse_expression(keys["when"].sql())
         when = Binder(source, names).condition(expression)
         check_in_duckdb(source)
-        rules[name] = Rule(
-            name, when, points, _reason(keys["reason"], features, names, more or {}), cast("Status", status)
-        )
+        if not can_hold(when, features.plan):
+            keys["when"].fail(
+                "a condition that no event can meet", "one that an event can meet: the rule would never fire"
+            )
+        reason = _reason(keys["reason"], features, names, more or {})
+        rules[name] = Rule(name, when, points, reason, cast("Status", status))
     return tuple(rules.values())
 
 

@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokenizer_core import Token
 
 from tidegate.errors import DetectorError
 
@@ -104,6 +105,20 @@ def spell(node: exp.Expr) -> str:
     return text if len(text) <= MAX_SPELLED_CHARS else text[: MAX_SPELLED_CHARS - 3] + "..."
 
 
+def tokenize(source: Source) -> list[Token]:
+    """
+    Raises:
+        DetectorError: the text is too long, or not made of SQL's tokens.
+    """
+    text = source.prefix + source.text
+    if len(text) > MAX_SQL_CHARS:
+        source.fail(0, f"{len(text):,} characters", f"at most {MAX_SQL_CHARS:,}")
+    try:
+        return _dialect.tokenize(text)
+    except TokenError:
+        source.fail(_unclosed(text), "a text, name or comment that is not closed", "SQL in DuckDB's dialect")
+
+
 def parse(source: Source) -> exp.Expr:
     """Parse one statement.
 
@@ -111,18 +126,15 @@ def parse(source: Source) -> exp.Expr:
         DetectorError: it is not one statement of SQL.
     """
     text = source.prefix + source.text
-    if len(text) > MAX_SQL_CHARS:
-        source.fail(0, f"{len(text):,} characters", f"at most {MAX_SQL_CHARS:,}")
+    tokens = tokenize(source)
     try:
-        statements = _dialect.parser().parse(_dialect.tokenize(text), text)
+        statements = _dialect.parser().parse(tokens, text)
     except ParseError as error:
         fault: dict[str, Any] = error.errors[0] if error.errors else {}
         highlight: str = fault.get("highlight") or ""
         offset = _offset_of(text, fault.get("line", 1), fault.get("col", 1)) - len(highlight) + 1
         wanted = re.sub(r"<Token.*", "the end", str(fault.get("description", "SQL")))
         source.fail(max(0, offset), repr(highlight) if highlight else "the end", f"SQL that parses ({wanted})")
-    except TokenError:
-        source.fail(_unclosed(text), "a text, name or comment that is not closed", "SQL in DuckDB's dialect")
     except RecursionError:
         source.fail(0, "an expression nested too deep", "fewer parentheses")
     except Exception as error:  # noqa: BLE001 -- whatever an analyst's text makes of the parser is the text's fault

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +53,19 @@ class Judged(NamedTuple):
             self.fired[:, rows],
             self.score[rows],
             self.outcome[rows],
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Judged]) -> Judged:
+        """Of all these events, one part after the other."""
+        return cls(
+            np.concatenate([part.values for part in parts], axis=1),
+            np.concatenate([part.known for part in parts], axis=1),
+            {row: pa.concat_arrays([part.texts[row] for part in parts]) for row in parts[0].texts},
+            np.concatenate([part.model_score for part in parts]),
+            np.concatenate([part.fired for part in parts], axis=1),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.outcome for part in parts]),
         )
 
 

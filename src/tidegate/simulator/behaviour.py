@@ -115,6 +115,12 @@ def pricing(story: Story, stock: Stock) -> None:
     story.price(article, round(article.price_minor * story.rng.uniform(0.9, 1.1)))
 
 
+def raining(story: Story, stock: Stock) -> None:
+    """The weather service tells of a shop's weather."""
+    del stock
+    story.weather(story.rng.choice(story.company.shops_in(story.customer().city)))
+
+
 def _take_from_shelf(story: Story, stock: Stock, shop: Shop, article: Article) -> None:
     place = (shop.shop_id, article.sku)
     left = stock.get(place, article.shelf) - story.rng.randrange(1, 6)
@@ -129,5 +135,5 @@ def _take_from_shelf(story: Story, stock: Stock, shop: Shop, article: Article) -
 
 #: How often each happens, of 100.
 VISITS: Mapping[Callable[[Story, Stock], None], int] = MappingProxyType(
-    {shopping: 62, browsing: 17, tapping: 15, keeping_data: 4, pricing: 2}
+    {shopping: 61, browsing: 17, tapping: 15, keeping_data: 4, pricing: 2, raining: 1}
 )

@@ -27,6 +27,8 @@ _SPOILED: dict[str, tuple[tuple[str, object], ...]] = {
     "stock": (("quantity", "many"), ("sku", None)),
     "prices": (("price_minor", 9.5), ("currency", "QQQ")),
     "labels": (("is_fraud", "yes"), ("transaction_id", None)),
+    "lists": (("removed", "no"), ("list", None)),
+    "weather": (("rain_mm", "some"), ("shop_id", None)),
 }
 
 

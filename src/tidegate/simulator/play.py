@@ -20,7 +20,7 @@ from tidegate.simulator.day import Day
 from tidegate.simulator.story import SOURCES, Planned, Source
 
 #: Sources that send many events in one request, and how long they gather. The shop and the app send one at a time.
-GATHERING: frozenset[Source] = frozenset({"pos", "crm", "erp", "issuer"})
+GATHERING: frozenset[Source] = frozenset({"pos", "crm", "erp", "issuer", "risk", "weather"})
 GATHER_S = 0.1
 MAX_EVENTS_PER_REQUEST = 100
 

@@ -20,7 +20,7 @@ from tidegate.simulator.company import (
     Terminal,
 )
 
-Source = Literal["pos", "shop", "app", "crm", "erp", "issuer"]
+Source = Literal["pos", "shop", "app", "crm", "erp", "issuer", "risk", "weather"]
 
 #: The company's sources, and the streams that each writes to.
 SOURCES: Mapping[Source, frozenset[str]] = MappingProxyType(
@@ -31,8 +31,14 @@ SOURCES: Mapping[Source, frozenset[str]] = MappingProxyType(
         "crm": frozenset({"customers"}),
         "erp": frozenset({"stock", "prices"}),
         "issuer": frozenset({"labels"}),
+        "risk": frozenset({"lists"}),
+        "weather": frozenset({"weather"}),
     }
 )
+
+#: Share of frauds with a stranger's device after which that device goes on the list of those denied, and for how long.
+DENIED_SHARE = 0.5
+DENIED_FOR = timedelta(days=30)
 
 #: The demo's chargebacks come in seconds, not in weeks.
 LABEL_DELAY_S = (5.0, 25.0)
@@ -46,6 +52,8 @@ _ID_PREFIXES = {
     "stock": "st",
     "prices": "pr",
     "labels": "lb",
+    "lists": "li",
+    "weather": "we",
 }
 
 
@@ -197,6 +205,8 @@ class Story:
             "phone": payer.contact.phone,
             "billing_address": payer.contact.address,
         }
+        if fraud and payer.device not in card.devices and self.rng.random() < DENIED_SHARE:
+            self.deny(payer.device)
         return self._transaction(
             "app" if mobile else "shop",
             {
@@ -284,6 +294,28 @@ class Story:
     def price(self, article: Article, price_minor: int) -> None:
         self._event("prices", "erp", {"sku": article.sku, "price_minor": price_minor, "currency": "EUR"})
 
+    def weather(self, shop: Shop) -> None:
+        rain_mm = max(0.0, round(self.rng.gauss(0, 2), 1))
+        reading = {"temperature_c": round(self.rng.gauss(12, 8), 1), "rain_mm": rain_mm}
+        self._event(
+            "weather", "weather", {"shop_id": shop.shop_id, **reading, "wind_kmh": self.rng.randrange(60) * 1.0}
+        )
+
+    def deny(self, device: str) -> None:
+        """The risk team puts a device on its list, some time from now."""
+        known_us = self._now_us
+        self.wait(*LABEL_DELAY_S)
+        fields = {
+            "list": "deny",
+            "device_id": device,
+            "expires_at": self._time(DENIED_FOR),
+            "removed": False,
+            "reason": "fraud",
+            "added_by": "risk",
+        }
+        self._event("lists", "risk", fields)
+        self._now_us = known_us
+
     def label(self, transaction_id: str, *, is_fraud: bool) -> None:
         """The bank charges a fraud back, an analyst clears a genuine payment: some time from now."""
         known_us = self._now_us
@@ -308,12 +340,14 @@ class Story:
             self.label(event_id, is_fraud=True)
         return event_id
 
+    def _time(self, ahead: timedelta = timedelta()) -> str:
+        return (_EPOCH + timedelta(microseconds=self._now_us) + ahead).replace(tzinfo=None).isoformat() + "Z"
+
     def _event(
         self, stream: str, source: Source, fields: dict[str, Any], *, decide: bool = False, fraud: str | None = None
     ) -> str:
         event_id = self._numbers.next(_ID_PREFIXES[stream])
-        event_time = (_EPOCH + timedelta(microseconds=self._now_us)).replace(tzinfo=None).isoformat() + "Z"
-        body = {"event_id": event_id, "event_time": event_time}
+        body = {"event_id": event_id, "event_time": self._time()}
         body |= {name: value for name, value in fields.items() if value is not None}
         self.events.append(Planned(self._now_us, stream, source, body, decide, fraud))
         return event_id

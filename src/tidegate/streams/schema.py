@@ -25,7 +25,7 @@ PAN_PARTS = ("bin", "last4")
 #: Longest text taken in any one field: long enough for a postal address, short enough that a key stays a key.
 MAX_TEXT_CHARS = 1024
 
-STREAMS = ("transactions", "labels", "customers", "stock", "prices", "carts", "sessions")
+STREAMS = ("transactions", "labels", "customers", "lists", "stock", "prices", "weather", "carts", "sessions")
 
 LONG_BOUNDS = (-(2**63), 2**63 - 1)
 

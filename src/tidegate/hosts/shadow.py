@@ -1,0 +1,105 @@
+"""The shadow host: versions that decide beside the live ones, and are not acted on.
+
+It reads the company's log and writes nothing to it, not even how far it has read: its decisions stand in a log of its
+own, with its position beside them. So whatever becomes of it (it dies, stands still, grows), no commit of the engine
+waits for it and no record is kept for it. What it missed because the log has let it go, it never decides.
+
+    decisions   as the engine's: id `<detector>:<version>:<event_id>`, key `<event_id>`
+    positions   how far the company's log was read, with the decisions that came of it in one transaction
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import msgspec
+
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.rollout import Rollout
+from tidegate.ports.clock import Clock
+from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
+from tidegate.ports.snapshots import Snapshots
+from tidegate.streams.control import DETECTORS
+from tidegate.streams.decision import DECISIONS
+from tidegate.streams.schema import STREAMS
+
+#: Topics of the shadow's own log.
+POSITIONS = "positions"
+SHADOW_TOPICS = (DECISIONS, POSITIONS)
+
+#: How long `run` waits where there is nothing to read.
+_WAIT_S = 0.1
+
+#: How often the shadow's own log lets go of what is past its keeping.
+_EXPIRE_EVERY_MS = 60_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ShadowHost:
+    """One kernel a shadow version. When it is made, all is as it was when it last wrote."""
+
+    def __init__(self, log: Log, own: Log, snapshots: Snapshots, clock: Clock) -> None:
+        """`own` has the topics SHADOW_TOPICS, of one partition each."""
+        self._log, self._own, self._clock = log, own, clock
+        read = _last_position(own)
+        self._at = {place: read.get(place, 0) for place in log.ends([*STREAMS, DETECTORS])}
+        self._rollout = Rollout(log, snapshots, [], self._at, "shadow")
+        self._expired_ms = clock.now_ms()
+
+    def step(self) -> int:
+        """Decide what is there; how many records were read."""
+        records = self._log.read(self._at, BATCH_RECORDS)
+        if records:
+            entries: list[Entry] = []
+            for run, control in runs(records):
+                entries += self._decide(run)
+                self._at |= {place_of(record): record.offset + 1 for record in run}
+                if control is not None:
+                    self._at[place_of(control)] = control.offset + 1
+                    self._rollout.follow(control)
+            position = [(place.topic, place.partition, offset) for place, offset in self._at.items()]
+            entries.append(Entry(POSITIONS, POSITIONS, _encode(position), self._clock.now_ms()))
+            self._own.append(entries)
+        now_ms = self._clock.now_ms()
+        if now_ms - self._expired_ms >= _EXPIRE_EVERY_MS:
+            self._own.expire(now_ms)
+            self._expired_ms = now_ms
+        return len(records)
+
+    def run(self, stop: threading.Event) -> None:
+        """Decide until `stop` is set."""
+        while not stop.is_set():
+            if not self.step():
+                stop.wait(_WAIT_S)
+
+    def _decide(self, records: Sequence[Record]) -> list[Entry]:
+        streams = self._rollout.streams
+        if not streams:
+            return []
+        arrived = arrivals(records, schemas_of(streams))
+        minded = {place: offset for place, offset in self._at.items() if place.topic in (*streams, DETECTORS)}
+        inputs = inputs_of(records, minded)
+        now_ms = self._clock.now_ms()
+        entries: list[Entry] = []
+        for deciding in self._rollout.deciding:
+            decisions = deciding.kernel.decide(arrived.by_stream)
+            at = arrived.by_stream[deciding.detector.stream.name].at[decisions.index].tolist()
+            for decision, index in zip(decisions.records(), at, strict=True):
+                whole = msgspec.structs.replace(decision, inputs=inputs[index])
+                entry_id = f"{decision.detector}:{decision.detector_version}:{decision.event_id}"
+                entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), now_ms, entry_id))
+        return entries
+
+
+def _last_position(own: Log) -> Positions:
+    """Empty where nothing was read yet."""
+    (end,) = own.ends([POSITIONS]).values()
+    last = own.read({TopicPartition(POSITIONS, 0): end - 1}, 1) if end else []
+    if not last:
+        return {}
+    return {
+        TopicPartition(topic, partition): offset
+        for topic, partition, offset in msgspec.json.decode(last[0].value, type=list[tuple[str, int, int]])
+    }
