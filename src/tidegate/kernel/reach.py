@@ -134,7 +134,9 @@ class _Search:
         value = _constant(key)
         if isinstance(value, Fraction):
             return _Known(low=value, high=value)
-        if isinstance(key, AggregateRef) and self._plan.aggregates[key.index].function in ("count", "count_distinct"):
+        # The model's score stands behind the windows' answers.
+        of_window = isinstance(key, AggregateRef) and key.index < len(self._plan.aggregates)
+        if of_window and self._plan.aggregates[key.index].function in ("count", "count_distinct"):
             return _Known(low=Fraction(0))
         return _Known()
 
