@@ -135,9 +135,9 @@ class _Search:
         if isinstance(value, Fraction):
             return _Known(low=value, high=value)
         # The model's score stands behind the windows' answers.
-        of_window = isinstance(key, AggregateRef) and key.index < len(self._plan.aggregates)
-        if of_window and self._plan.aggregates[key.index].function in ("count", "count_distinct"):
-            return _Known(low=Fraction(0))
+        if isinstance(key, AggregateRef) and key.index < len(self._plan.aggregates):
+            function = self._plan.aggregates[key.index].function
+            return _Known(low=Fraction(0)) if function in ("count", "count_distinct") else _Known()
         return _Known()
 
 
