@@ -164,6 +164,45 @@ def replay(
 
 
 @app.command()
+def train(
+    decided: Annotated[Path, typer.Argument(help="What a replay of the detector over the source wrote.")],
+    source: Annotated[Path, typer.Option(help="The file that was replayed: its labels are learned from.")],
+    mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
+    detector: Annotated[Path, typer.Option(help="The detector's folder; the model goes into its folder `model`.")],
+    since: Annotated[datetime, typer.Option(parser=instant, help="First day learned from.")],
+    until: Annotated[datetime, typer.Option(parser=instant, help="First day no longer learned from.")],
+    name: Annotated[str, typer.Option(help="The model's name.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a detector's features, test it on the days whose labels were not known yet, write its card."""
+    from tidegate.hosts.mapping import read_mapping
+    from tidegate.science.train import train as run
+    from tidegate.wiring import read_detector
+
+    trained = run(
+        decided,
+        source,
+        read_mapping(mapping),
+        read_detector(detector),
+        detector / "model",
+        since=since,
+        until=until,
+        name=name,
+        version=version,
+    )
+    if as_json:
+        print_json(trained)
+    else:
+        metrics = trained.metrics
+        typer.echo(
+            f"learned from {trained.trained_on:,} payments ({trained.trained_frauds:,} frauds), tested on "
+            f"{trained.tested_on:,} ({trained.tested_frauds:,}): AUC ROC {metrics.auc_roc:.3f}, average precision "
+            f"{metrics.average_precision:.3f}, card precision {metrics.card_precision_100:.3f}. {trained.file}"
+        )
+
+
+@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL, over raw.* and curated.*.")],
     data: Data = None,
@@ -239,7 +278,7 @@ def verify(
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
     from tidegate.settings import read_settings
-    from tidegate.wiring import open_log
+    from tidegate.wiring import open_log, open_models
 
     if (event_id is None) == (not every and sample is None):
         raise typer.BadParameter("wanted either an event's id, or --all, or --sample and a number")
@@ -252,9 +291,10 @@ def verify(
         chosen = None if event_id is None else {event_id}
         for verdict in run(
             log,
-            beginnings(log),
+            beginnings(log, open_models()),
             event_ids=chosen,
             sample=sample,
+            models=open_models(),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         ):
             tally.add(verdict)

@@ -26,6 +26,7 @@ from tidegate.wiring import (
     open_keys,
     open_lake,
     open_log,
+    open_models,
     open_shadow_log,
     open_snapshots,
 )
@@ -143,9 +144,10 @@ def _engine(context: Context) -> None:
     host = LocalHost(
         log,
         open_snapshots(settings),
-        beginnings(log),
+        beginnings(log, open_models()),
         open_clock(),
         snapshot_every_ms=settings.snapshot_every_s * 1000,
+        models=open_models(),
     )
     context.ready()
     host.run(context.stop)

@@ -23,6 +23,7 @@ from tidegate.ports.identity import Identity, Role
 from tidegate.ports.keys import Keys
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Log
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
@@ -98,6 +99,14 @@ def open_snapshots(settings: Settings) -> Snapshots:
     return EmbeddedSnapshots(settings.data / "snapshots")
 
 
+def open_models() -> Models:
+    """What loads models."""
+    # The trees are compiled, which takes a second to load.
+    from tidegate.adapters.embedded.models import EmbeddedModels
+
+    return EmbeddedModels()
+
+
 def read_detector(folder: Path) -> Detector:
     """The detector in a folder.
 
@@ -108,7 +117,7 @@ def read_detector(folder: Path) -> Detector:
     # The kernel brings a compiler along, which takes a second to load.
     from tidegate.kernel.detector import compile_detector
 
-    return compile_detector(folder.resolve().name, read_detector_texts(folder))
+    return compile_detector(folder.resolve().name, read_detector_texts(folder), open_models())
 
 
 def read_detector_texts(folder: Path) -> dict[str, str]:

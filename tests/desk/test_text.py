@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tidegate.desk import text
+from tidegate.streams.decision import Counterfactual
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,14 @@ def test_spans_take_the_unit_that_fits():
 
 def test_names_become_words():
     assert [text.words(name) for name in ("ip_country", "pan", "card_present")] == ["IP country", "PAN", "Card present"]
+
+
+def test_what_would_have_been_is_told_in_words():
+    told = [Counterfactual("amount_minor", 48000, "approve"), Counterfactual("card_present", True, "review")]
+    assert text.would_have_been(told[0], "EUR") == "Had the amount been 480.00 EUR, it would have been approved."
+    assert text.would_have_been(told[1], "EUR") == "Had the card present been yes, it would have been reviewed."
+
+
+def test_which_way_a_feature_moved_the_model():
+    assert text.moved(1.234) == "towards fraud, +1.23"
+    assert text.moved(-0.5) == "away from fraud, -0.50"

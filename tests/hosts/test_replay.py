@@ -19,7 +19,7 @@ from tidegate.errors import DamagedError, FencedError, MappingError, NotFoundErr
 from tidegate.hosts.checkpoint import Checkpoints
 from tidegate.hosts.mapping import read_mapping
 from tidegate.hosts.replay import replay
-from tidegate.kernel.detector import compile_detector
+from tidegate.wiring import read_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -37,13 +37,9 @@ AVERAGES = [f"customer_id_avg_amount_{days}day_window" for days in (1, 7, 30)]
 PATIENCE_S = 120
 
 
-def read_detector(name):
-    return compile_detector(name, {path.name: path.read_text() for path in (ROOT / "detectors" / name).iterdir()})
-
-
 @pytest.fixture(scope="module")
 def detector():
-    return read_detector("handbook")
+    return read_detector(ROOT / "detectors" / "handbook")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +89,7 @@ def test_decisions_are_in_order_of_time_and_tell_their_detector(in_order, detect
     decided, _ = in_order
     times = decided["event_time"].cast(pa.int64()).to_numpy()
     assert (np.diff(times) >= 0).all()
-    columns = ["event_id", "event_time", *detector.features, "rules", "score", "outcome", "late"]
+    columns = ["event_id", "event_time", *detector.features, "model_score", "rules", "score", "outcome", "late"]
     assert decided.column_names == columns
     assert decided.schema.metadata[b"tidegate.detector_version"].decode() == detector.version
 
@@ -252,13 +248,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.hosts.test_replay import CUT_UNTIL, RAW, ROOT, read_detector
+from tests.hosts.test_replay import CUT_UNTIL, RAW, ROOT
 from tidegate.hosts.mapping import read_mapping
 from tidegate.hosts.replay import replay
+from tidegate.wiring import read_detector
 
 mapping = read_mapping(ROOT / "mappings" / "handbook.yaml")
 replay(
-    RAW, mapping, read_detector("handbook"), Path({out!r}), until=CUT_UNTIL, state=Path({state!r}),
+    RAW, mapping, read_detector(ROOT / "detectors" / "handbook"), Path({out!r}), until=CUT_UNTIL, state=Path({state!r}),
     batch_rows=8_192, checkpoint_interval_s=0,
 )
 """
@@ -347,7 +344,7 @@ def test_a_state_is_not_taken_for_another_replays(detector, mapping, cut, tmp_pa
     state = leave_state(detector, mapping, cut, tmp_path)
     others = [
         {"source": cut / "cut.parquet"},
-        {"detector": read_detector("card_fraud")},
+        {"detector": read_detector(ROOT / "detectors" / "card_fraud")},
         {"until": UNTIL},
         {"order": "file"},
         {"batch_rows": 1_000},

@@ -25,9 +25,10 @@ from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts import arrivals as reading
 from tidegate.hosts import local
 from tidegate.hosts import verify as module
+from tidegate.hosts.differences import Difference
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.promotion import begin
-from tidegate.hosts.verify import Difference, Verdict, verify
+from tidegate.hosts.verify import Verdict, verify
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Entry
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash

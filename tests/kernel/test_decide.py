@@ -169,7 +169,7 @@ def test_an_empty_batch():
 def test_a_detector_without_rules_or_windows():
     texts = TEXTS | {"rules.yaml": "rules: []", "features.sql": "SELECT amount_minor AS minor FROM transactions"}
     decisions = Kernel(compile_detector("plain", texts)).decide(arrived(transactions(card(2))))
-    assert decisions.fired.shape == (0, 2)
+    assert decisions.judged.fired.shape == (0, 2)
     assert decisions.table().column("rules").to_pylist() == [[], []]
     assert [record.outcome for record in decisions.records()] == ["approve", "approve"]
     assert decisions.records()[0].rules == {}

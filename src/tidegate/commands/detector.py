@@ -47,6 +47,8 @@ def check(
     from tidegate.wiring import read_detector, read_detector_texts
 
     detector, texts = read_detector(folder), read_detector_texts(folder)
+    if detector.model and detector.model.fault:
+        raise NotFoundError(f"model {detector.model.id} of {detector.name}: {detector.model.fault}")
     deviations = examples.check_examples(detector, texts[examples.FILE]) if examples.FILE in texts else []
     live = [rule for rule in detector.rules if rule.status == "live"]
     # Of what lacks in a join, points and outcomes follow too.
@@ -58,6 +60,7 @@ def check(
         "stream": detector.stream.name,
         "features": {name: str(kind) for name, kind in detector.features.items()},
         "rules": {rule.name: rule.status for rule in detector.rules},
+        "model": detector.model.id if detector.model else None,
         "deviations": [str(deviation) for deviation in deviations],
         "unreachable": unreachable,
     }
@@ -66,7 +69,8 @@ def check(
     else:
         typer.echo(
             f"{detector.name} {detector.version}: {len(detector.features)} features over {detector.stream.name}, "
-            f"{len(detector.rules)} rules, {len(live)} of them live."
+            f"{len(detector.rules)} rules, {len(live)} of them live"
+            f"{f', model {detector.model.id}' if detector.model else ''}."
         )
         for deviation in deviations:
             typer.echo(f"{examples.FILE}: {deviation}")
@@ -139,7 +143,7 @@ def _read(settings: Settings, told: str) -> Detector:
     from tidegate.hosts.promotion import standing_now, texts_of
     from tidegate.kernel.detector import compile_detector
     from tidegate.streams.control import Standing
-    from tidegate.wiring import read_detector
+    from tidegate.wiring import open_models, read_detector
 
     name, at, version = told.partition("@")
     if not at:
@@ -150,7 +154,7 @@ def _read(settings: Settings, told: str) -> Detector:
         if release is None:
             raise NotFoundError(f"detector {name!r}: no version of it is {version}")
         version = release.version
-    return compile_detector(name, texts_of(log, name, version))
+    return compile_detector(name, texts_of(log, name, version), open_models())
 
 
 def _log(settings: Settings) -> Log:
@@ -176,12 +180,12 @@ def promote(
     from tidegate.hosts import examples
     from tidegate.hosts.promotion import texts_of
     from tidegate.kernel.detector import compile_detector
-    from tidegate.wiring import read_detector_texts
+    from tidegate.wiring import open_models, read_detector_texts
 
     settings = read_settings(data=data)
     log = _log(settings)
     texts = texts_of(log, name, version) if version else read_detector_texts(settings.detectors / name)
-    detector = compile_detector(name, texts)
+    detector = compile_detector(name, texts, open_models())
     if examples.FILE in texts and examples.check_examples(detector, texts[examples.FILE]):
         typer.echo(f"The examples of {name} come out otherwise than they say: see tidegate detector check.", err=True)
         raise typer.Exit(FOUND_WRONG)
@@ -216,7 +220,7 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
     from tidegate.hosts.promotion import release
     from tidegate.kernel.detector import compile_detector
     from tidegate.ports.audit import AuditEntry
-    from tidegate.wiring import open_audit, open_clock, open_identity, open_lake, open_log, open_snapshots
+    from tidegate.wiring import open_audit, open_clock, open_identity, open_lake, open_log, open_models, open_snapshots
 
     identity, audit, clock = open_identity(settings), open_audit(settings), open_clock()
     on = f"{name} {compile_detector(name, texts).version}"
@@ -245,6 +249,7 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
             status=status,
             by=by,
             clock=clock,
+            models=open_models(),
             progress=lambda done: progress.update(task, completed=done),
         )
     if as_json:

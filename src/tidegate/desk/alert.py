@@ -13,6 +13,7 @@ from tidegate.desk.alert_list import alert_path
 from tidegate.desk.case import (
     FEATURE_COLUMNS,
     RECENT_COLUMNS,
+    contributions,
     facts,
     features,
     personal_fields,
@@ -28,6 +29,7 @@ from tidegate.desk.session import Desk, Session
 from tidegate.desk.verdict import VerdictDialog
 from tidegate.errors import TidegateError
 from tidegate.governance.roles import Permission, may
+from tidegate.streams.decision import Decision
 
 #: An alert may be here before its decision is in the hot store: it is looked for again so often until it is.
 _REFRESH_S = 0.5
@@ -65,6 +67,7 @@ class AlertPage:
             with ui.element("div").classes("case-columns"):
                 with ui.element("div").classes("case-main"):
                     self._why()
+                    self._otherwise()
                     self._around()
                     self._features()
                 with ui.element("div").classes("case-side"):
@@ -125,6 +128,20 @@ class AlertPage:
             for reason in (decided.reasons if decided else []) or ["No rule gave a reason."]:
                 with ui.element("li"):
                     ui.label(reason)
+
+    def _otherwise(self) -> None:
+        """What would have led to another outcome, and what moved the model."""
+        explanation = self._case.decision.explanation if self._case.decision else None
+        if explanation is None:
+            return
+        if explanation.counterfactuals:
+            with section("What would have changed it"), ui.element("ul").classes("reasons"):
+                for told in explanation.counterfactuals:
+                    with ui.element("li"):
+                        ui.label(text.would_have_been(told, self._case.currency))
+        if explanation.contributions:
+            with section("What moved the model"):
+                fact_list(contributions(self._case))
 
     def _around(self) -> None:
         case, now_ms = self._case, self._desk.clock.now_ms()
@@ -215,11 +232,18 @@ class AlertPage:
             fact_list(
                 [
                     ("Detector", f"{decision.detector} {decision.detector_version}"),
-                    ("Model", decision.model_version or "none"),
+                    ("Model", self._model(decision)),
                     ("Late", "yes" if decision.late else "no"),
                     ("Hash", decision.hash),
                 ]
             )
+
+    @staticmethod
+    def _model(decision: Decision) -> str:
+        if decision.model_version is None:
+            return "none"
+        score = "no score" if decision.model_score is None else text.feature("", decision.model_score, None)
+        return f"{decision.model_version}: {score}"
 
     def _ask(self, *, is_fraud: bool) -> None:
         if self._may_judge:

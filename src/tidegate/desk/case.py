@@ -141,6 +141,20 @@ def features(case: Case) -> list[Row]:
     ]
 
 
+def contributions(case: Case) -> list[tuple[str, str]]:
+    """What moved the model most: the feature with its value, and which way."""
+    decision = case.decision
+    if decision is None or decision.explanation is None:
+        return []
+    return [
+        (
+            f"{each.feature} = {text.feature(each.feature, decision.features[each.feature], case.currency)}",
+            text.moved(each.amount),
+        )
+        for each in decision.explanation.contributions
+    ]
+
+
 def stages(case: Case) -> list[tuple[str, str]]:
     """What happened when, and how long the stages of the decision took."""
     found: list[tuple[str, str]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tidegate.streams.decision import Value
+from tidegate.streams.decision import Counterfactual, Value
 
 #: Stands where there is no value.
 NONE = "—"
@@ -97,6 +97,22 @@ def feature(name: str, value: Value, currency: str | None) -> str:
             return f"{value:,.1f}" if abs(value) >= _LARGE else f"{value:.4g}"
         case str():
             return value
+
+
+#: What an outcome does to a payment.
+_DONE = {"approve": "approved", "review": "reviewed", "decline": "declined"}
+
+
+def would_have_been(told: Counterfactual, currency: str | None) -> str:
+    """`Had the amount been 480.00 EUR, it would have been approved.`"""
+    name = words(told.column.removesuffix("_minor"))
+    value = feature(told.column, told.value, currency)
+    return f"Had the {name[:1].lower()}{name[1:]} been {value}, it would have been {_DONE[told.outcome]}."
+
+
+def moved(amount: float) -> str:
+    """What a feature did to the model's score, from its contribution in log-odds."""
+    return f"{'towards' if amount > 0 else 'away from'} fraud, {amount:+.2f}"
 
 
 def words(name: str) -> str:

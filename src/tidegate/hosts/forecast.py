@@ -72,7 +72,7 @@ class Watch:
         counts = self.counts
         rows = {rule.name: row for row, rule in enumerate(decisions.detector.running)}
         for rule, most in self._limits.items():
-            fired = decisions.fired[rows[rule], start:end]
+            fired = decisions.judged.fired[rows[rule], start:end]
             before = counts.fired.get(rule, 0)
             after = before + int(np.count_nonzero(fired))
             counts.fired[rule] = after

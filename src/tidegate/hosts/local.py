@@ -33,6 +33,7 @@ from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, Demotion
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
@@ -52,6 +53,9 @@ _POLL_MS = 100
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
 
+#: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
+_MAX_EXPLAINED = 32
+
 #: What an alert shows of the event.
 _SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
 
@@ -68,16 +72,23 @@ class LocalHost:
     """
 
     def __init__(
-        self, log: Log, snapshots: Snapshots, detectors: Sequence[Detector], clock: Clock, *, snapshot_every_ms: int
+        self,
+        log: Log,
+        snapshots: Snapshots,
+        detectors: Sequence[Detector],
+        clock: Clock,
+        *,
+        snapshot_every_ms: int,
+        models: Models | None = None,
     ) -> None:
         self._log, self._clock, self._snapshot_every_ms = log, clock, snapshot_every_ms
         topics = [*STREAMS, DETECTORS]
         self._consumer = log.consumer(GROUP, topics)
         self._recovery = Recovery(log, snapshots, GROUP, topics)
-        self._rollout = Rollout(log, snapshots, detectors, self._consumer.committed())
+        self._rollout = Rollout(log, snapshots, detectors, self._consumer.committed(), models=models)
         for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
-            deciding.kernel.decide({})
+            deciding.kernel.decide({}).explain([])
         self._kept_ms = clock.now_ms()
 
     def step(self, timeout_ms: int) -> int:
@@ -173,12 +184,22 @@ class LocalHost:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
         shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
+        started_ns, explained = time.perf_counter_ns(), [row for row in acted_on if decisions.index[row] >= 0]
+        explained = explained[:_MAX_EXPLAINED] if decisions.detector.explains else []
+        explanations = dict(zip(explained, decisions.explain(explained), strict=True))
+        explain_us = (time.perf_counter_ns() - started_ns) // 1000
+        spent_us = {**spent_us, "explain": explain_us} if explained else spent_us
         decided_ms = self._clock.now_ms()
         for row, (decision, (record, inputs)) in enumerate(zip(made, sources, strict=True)):
             entry_id = f"{decision.detector}:{decision.event_id}"
             # The clocks of door and engine may differ where they run on two machines.
             queue_us = max(0, polled_ms - record.timestamp_ms) * 1000
-            whole = msgspec.structs.replace(decision, inputs=inputs, stages_us={"queue": queue_us, **spent_us})
+            whole = msgspec.structs.replace(
+                decision,
+                explanation=explanations.get(row),
+                inputs=inputs,
+                stages_us={"queue": queue_us, **spent_us},
+            )
             entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
             if row in shown:
                 alert = Alert(

@@ -21,6 +21,7 @@ from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Entry, Log, Positions
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, SETTINGS, Forecast, Release, Standing, Status, standings
 
@@ -46,7 +47,7 @@ class _Firings:
         self._decided = 0
 
     def add(self, decisions: Decisions) -> None:
-        fired = {rule: int(np.count_nonzero(decisions.fired[row])) for rule, row in self._live.items()}
+        fired = {rule: int(np.count_nonzero(decisions.judged.fired[row])) for rule, row in self._live.items()}
         self._batches.append(_Counted(len(decisions.index), fired))
         self._decided += len(decisions.index)
         while self._decided - self._batches[0].decided >= FORECAST_DECISIONS:
@@ -64,10 +65,10 @@ def begin(log: Log, name: str, texts: Mapping[str, str], clock: Clock) -> None:
         _append(log, msgspec.structs.replace(release, from_start=True))
 
 
-def beginnings(log: Log) -> list[Detector]:
+def beginnings(log: Log, models: Models | None = None) -> list[Detector]:
     """What decides from the log's first record on, as the control stream says."""
     released = (control for _, control in controls(log) if isinstance(control, Release) and control.from_start)
-    return [compile_detector(release.detector, release.texts) for release in released]
+    return [compile_detector(release.detector, release.texts, models) for release in released]
 
 
 def release(
@@ -80,6 +81,7 @@ def release(
     status: Status,
     by: str,
     clock: Clock,
+    models: Models | None = None,
     progress: Progress = lambda done: None,  # noqa: ARG005 - nobody to tell
 ) -> Release:
     """Give a version this status. One that is to decide (`shadow` or `live`) sees all history first: what the lake has
@@ -91,7 +93,7 @@ def release(
     """
     new = _release(name, texts, status, by, clock)
     if status in ("shadow", "live"):
-        forecast = _fill(log, snapshots, lake, compile_detector(name, new.texts), progress)
+        forecast = _fill(log, snapshots, lake, compile_detector(name, new.texts, models), progress)
         new = msgspec.structs.replace(new, forecast=forecast, at_ms=clock.now_ms())
     _append(log, new)
     return new

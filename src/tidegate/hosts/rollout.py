@@ -18,6 +18,7 @@ from tidegate.hosts.recovery import restore
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, SETTINGS, Control, Release, Standing, decode_control
 from tidegate.streams.schema import STREAMS
@@ -54,10 +55,10 @@ def beginnings(detectors: Sequence[Detector]) -> list[Release]:
     ]
 
 
-def detector_of(release: Release) -> Detector | None:
+def detector_of(release: Release, models: Models | None) -> Detector | None:
     """The version that a release names, compiled; None if its texts are none, or those of another version."""
     try:
-        detector = compile_detector(release.detector, release.texts)
+        detector = compile_detector(release.detector, release.texts, models)
     except DetectorError as error:
         _log.warning("detector %s %s: %s; not followed", release.detector, release.version, error)
         return None
@@ -77,7 +78,8 @@ class Deciding:
 
 class Rollout:
     """What decides as `status`, live or shadow. `detectors` do from the log's first record on, each until the control
-    stream says otherwise of it. When it is made, all is as at `read`.
+    stream says otherwise of it. When it is made, all is as at `read`. Without `models` those of released versions are
+    missing.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class Rollout:
         detectors: Sequence[Detector],
         read: Positions,
         status: Literal["live", "shadow"] = "live",
+        *,
+        models: Models | None = None,
     ) -> None:
-        self._log, self._snapshots, self._status = log, snapshots, status
+        self._log, self._snapshots, self._status, self._models = log, snapshots, status, models
         self._compiled = {(detector.name, detector.version): detector for detector in detectors}
         self._standings = {release.detector: Standing(live=release) for release in beginnings(detectors)}
         for _, control in controls(log, end=read.get(CONTROL, 0)):
@@ -131,7 +135,7 @@ class Rollout:
         """How it is after a record; None if its texts are no detector, and nothing has changed."""
         if isinstance(control, Release) and control.status in ("live", "shadow"):
             key = (control.detector, control.version)
-            detector = self._compiled.get(key) or detector_of(control)
+            detector = self._compiled.get(key) or detector_of(control, self._models)
             if detector is None:
                 return None
             self._compiled[key] = detector

@@ -22,10 +22,12 @@ import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.models import Models
 from tidegate.streams.control import DETECTORS, Control, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
 
@@ -35,29 +37,7 @@ _AHEAD = 4096
 #: Verdicts told one by one: one change in the log may show in all decisions after it.
 MAX_TOLD = 100
 
-#: Fields told apart by the names within them.
-_BY_NAME = ("features", "rules", "points", "versions", "freshness")
-
-#: Fields that are no outcome of deciding again: the hash is compared by itself, the place in the log apart, and no two
-#: runs take the same time.
-_NOT_COMPARED = ("hash", "inputs", "stages_us")
-
 Progress = Callable[[int, int], None]
-
-
-class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field, such as `score` or `features.payments`, as the record has it and as it comes out; UNSET: not at all."""
-
-    name: str
-    stored: Any = msgspec.UNSET
-    recomputed: Any = msgspec.UNSET
-
-    def words(self) -> str:
-        stored, recomputed = (
-            "nothing" if value is msgspec.UNSET else msgspec.json.encode(value).decode()
-            for value in (self.stored, self.recomputed)
-        )
-        return f"{self.name}: stored {stored}, comes out as {recomputed}"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +100,13 @@ def verify(
     *,
     event_ids: AbstractSet[str] | None = None,
     sample: int | None = None,
+    models: Models | None = None,
     progress: Progress,
 ) -> Iterator[Verdict]:
     """Check the decisions about `event_ids`, or `sample` of all decisions spread evenly over the log, or (None and
     None) all that are there now: a verdict each, in no promised order. `detectors` decided from the log's first record
-    on, until the control stream said otherwise. The log is read once a detector, in batches; `progress` is told how
+    on, until the control stream said otherwise; `models` loads the models of versions that it names. The log is read
+    once a detector, in batches; `progress` is told how
     many of its records were read, and how many there are at most.
 
     Raises:
@@ -145,7 +127,7 @@ def verify(
         if name not in at_hand:
             says = f"cannot be told: detector {name!r} is not at hand (at hand: {', '.join(sorted(at_hand))})"
             yield Verdict(event_id=event_id, detector=name, holds=None, says=says)
-    passes = [_Pass(log, name, first.get(name), released, stored()) for name in at_hand]
+    passes = [_Pass(log, name, first.get(name), released, stored=stored(), models=models) for name in at_hand]
     total = sum(each.total for each in passes)
     before = 0
     for each in passes:
@@ -199,7 +181,14 @@ class _Pass:
     """
 
     def __init__(
-        self, log: Log, name: str, first: Detector | None, released: Sequence[Control], stored: Iterable[Record]
+        self,
+        log: Log,
+        name: str,
+        first: Detector | None,
+        released: Sequence[Control],
+        *,
+        stored: Iterable[Record],
+        models: Models | None,
     ) -> None:
         self._log, self._name = log, name
         self._versions = {first.version: first} if first else {}
@@ -208,7 +197,7 @@ class _Pass:
         self._coming: list[str] = []
         for control in released:
             if isinstance(control, Release) and (control.detector, control.status) == (name, "live"):
-                detector = self._versions.get(control.version) or detector_of(control)
+                detector = self._versions.get(control.version) or detector_of(control, models)
                 if detector is not None:
                     self._versions[control.version] = detector
                     self._coming.append(control.version)
@@ -327,19 +316,21 @@ class _Pass:
 
     def _compare(self, claim: _Claim, made: Decision, inputs: Mapping[str, int]) -> Verdict:
         stored = {place: claim.decision.inputs.get(place) for place in inputs}
-        differences = (*_differences(claim.decision, made), *_by_name("inputs", stored, inputs))
-        if claim.unchanged and differences and self._shortened:
+        found = (*differences(claim.decision, made), *by_name("inputs", stored, inputs))
+        if claim.unchanged and found and (made.model_score is None) != (claim.decision.model_score is None):
+            return _verdict(claim, holds=None, says=_MODEL_FAILED)
+        if claim.unchanged and found and self._shortened:
             return _verdict(claim, holds=None, says=_SHORTENED)
         if not claim.unchanged:
             says = _CHANGED
         elif made.hash != claim.decision.hash:
             says = "the log does not give this decision: the record, or what the log holds before it, was changed"
-        elif differences:
+        elif found:
             says = "the event does not lie in the log where the record says"
         else:
             says = "decided again from the log, it has the same hash"
-        holds = claim.unchanged and not differences
-        return _verdict(claim, holds=holds, says=says, recomputed_hash=made.hash, differences=differences)
+        holds = claim.unchanged and not found
+        return _verdict(claim, holds=holds, says=says, recomputed_hash=made.hash, differences=found)
 
     def _without_event(self, claim: _Claim) -> Verdict:
         if not claim.unchanged:
@@ -350,6 +341,7 @@ class _Pass:
 
 
 _CHANGED = "the record was changed after it was written: its content does not give its hash"
+_MODEL_FAILED = "cannot be told: the model gave a score either when it was decided or now, and failed the other time"
 _SHORTENED = "cannot be told: its retention has removed the log's first records, which may have decided it"
 
 
@@ -366,28 +358,3 @@ def _shortened(log: Log, ends: Positions) -> bool:
         return records[0].offset if records else ends[place]
 
     return any(first(place) > 0 for place in ends)
-
-
-def _differences(stored: Decision, made: Decision) -> Iterator[Difference]:
-    """By field, or by the names within it."""
-    for field in Decision.__struct_fields__:
-        ours, theirs = getattr(stored, field), getattr(made, field)
-        if field in _BY_NAME:
-            yield from _by_name(field, ours, theirs)
-        elif field not in _NOT_COMPARED:
-            yield from _difference(field, ours, theirs)
-
-
-def _by_name(field: str, stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in dict.fromkeys([*made, *stored]):
-        yield from _difference(f"{field}.{name}", stored.get(name, msgspec.UNSET), made.get(name, msgspec.UNSET))
-
-
-def _difference(name: str, stored: Any, made: Any) -> Iterator[Difference]:
-    # As the hash sees them: in JSON, 1 is not true and not 1.0.
-    if _as_written(stored) != _as_written(made):
-        yield Difference(name, stored, made)
-
-
-def _as_written(value: Any) -> bytes | None:
-    return None if value is msgspec.UNSET else msgspec.json.encode(value)

@@ -13,21 +13,13 @@ from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
-from tidegate.kernel.expressions import BOOLEAN, TIMESTAMP, VARCHAR, Call, Column, Literal
-from tidegate.kernel.freshness import lacks
+from tidegate.kernel.explain import Answered
 from tidegate.kernel.hashing import hash_column, hash_keys
-from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.program import Evaluation, Program, lane
+from tidegate.kernel.program import Evaluation, Program
+from tidegate.kernel.stages import EVENT_ID, LANES, Stages
 from tidegate.kernel.tracking import Tracker, follow
 from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 from tidegate.kernel.words import raw
-
-# The stages of an event's way. What the windows answer is put in before the features.
-_LANES, _FEATURES, _RULES = 0, 1, 2
-
-_EVENT_ID, _EVENT_TIME = Column("event_id", VARCHAR), Column("event_time", TIMESTAMP)
-
-_FALSE = Literal(value=False, type=BOOLEAN)
 
 
 class Kernel:
@@ -36,23 +28,13 @@ class Kernel:
     def __init__(self, detector: Detector) -> None:
         features = detector.compiled
         self.detector = detector
-        self._points = np.array([rule.points if rule.status == "live" else 0 for rule in detector.running], np.int64)
-        self.demote(frozenset())
-        parts = [[Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities]
-        self._program = Program(
-            [
-                [*map(lane, features.values), *features.lanes, _EVENT_TIME],
-                [*features.expressions.values()],
-                # A condition that is NULL does not hold.
-                [Call("coalesce", (rule.when, _FALSE), BOOLEAN) for rule in detector.running],
-            ],
-            hashed=dict.fromkeys([_EVENT_ID, *(part for key in parts for part in key)]),
-        )
-        self._parts = np.zeros((len(parts), 1 + max(map(len, parts), default=0)), np.int64)
+        self._stages = Stages(detector)
+        keys = self._stages.keys
+        self._parts = np.zeros((len(keys), 1 + max(map(len, keys), default=0)), np.int64)
         """Of each entity, how many parts its key has and the number of each in the program."""
-        for place, key in zip(self._parts, parts, strict=True):
-            place[: 1 + len(key)] = [len(key), *map(self._program.text_number, key)]
-        self._id = np.array([self._program.text_number(_EVENT_ID)])
+        for place, key in zip(self._parts, keys, strict=True):
+            place[: 1 + len(key)] = [len(key), *map(self._stages.program.text_number, key)]
+        self._id = np.array([self._stages.program.text_number(EVENT_ID)])
         self._derived = Program([[*features.derived.values()]])
         self._joins = Joins(features.joins)
         self._trackers = [Tracker(sequence) for sequence in detector.sequences]
@@ -61,9 +43,7 @@ class Kernel:
 
     def demote(self, rules: frozenset[str]) -> None:
         """From now on the points of these live rules lead to review at most. It is no part of a snapshot."""
-        self._demoted = rules
-        demoted = np.array([rule.name in rules for rule in self.detector.running], np.int64)
-        self._doubted = np.maximum(self._points, 0) * demoted
+        self._stages.demote(rules)
 
     def decide(self, arrived: Mapping[str, Arrived]) -> Decisions:
         """Decide the events of the detector's stream, in their order of arrival, each by what arrived before it.
@@ -85,12 +65,11 @@ class Kernel:
         at = np.arange(events.num_rows)
         if labels is not None:
             at += np.searchsorted(labels.at, own.at)
-        evaluation = Evaluation(self._program, events)
-        evaluation.run(_LANES)
+        evaluation = self._stages.begin(events)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
-        evaluation.answer(answers.values[:, at], answers.valid[:, at])
+        answered = Answered(answers.values[:, at], answers.valid[:, at])
         index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
-        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at])
+        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at], answered)
         if duplicate.any():
             decisions = decisions.take(np.nonzero(~duplicate)[0])
         return decisions.and_([self._due(matches) for matches in due]) if due else decisions
@@ -98,39 +77,30 @@ class Kernel:
     def _due(self, due: Arrived) -> Decisions:
         """Decide matches by duration: of such a one only its measures are known."""
         rows = due.events.num_rows
-        evaluation = Evaluation(self._program, due.events)
-        evaluation.run(_LANES)
-        nothing = np.zeros((self._program.answers, rows), np.int64)
-        evaluation.answer(nothing, nothing != 0)
-        return self._decisions(evaluation, due, np.full(rows, -1), np.zeros(rows, np.bool_))
+        nothing = np.zeros((len(self.detector.compiled.plan.aggregates), rows), np.int64)
+        answered = Answered(nothing, nothing != 0)
+        index, late = np.full(rows, -1), np.zeros(rows, np.bool_)
+        return self._decisions(self._stages.begin(due.events), due, index, late, answered)
 
     def _decisions(
-        self, evaluation: Evaluation, arrived: Arrived, index: npt.NDArray[np.int64], late: npt.NDArray[np.bool_]
+        self,
+        evaluation: Evaluation,
+        arrived: Arrived,
+        index: npt.NDArray[np.int64],
+        late: npt.NDArray[np.bool_],
+        answered: Answered,
     ) -> Decisions:
         events = arrived.events
-        evaluation.run(_FEATURES)
-        evaluation.run(_RULES)
-        values, known = evaluation.outputs(_FEATURES)
-        fired = evaluation.outputs(_RULES)[0]
-        points, least = self._points @ fired, np.zeros(events.num_rows, np.int8)
-        for lack in lacks(self.detector.joins, events):
-            if lack.effect:
-                points += lack.effect.points * lack.rows
-                least = np.maximum(least, OUTCOMES.index(lack.effect.least) * lack.rows).astype(np.int8)
-        score = self.detector.policy.scores(points, self._doubted @ fired)
         return Decisions(
             detector=self.detector,
             index=index,
             at=arrived.at,
             events=events,
-            values=values,
-            known=known,
-            texts={row: evaluation.array(_FEATURES, row) for row in self.detector.compiled.rows.get(VARCHAR, [])},
-            fired=fired != 0,
             late=late,
-            score=score,
-            outcome=self.detector.policy.outcomes(score, least),
-            demoted=self._demoted,
+            judged=self._stages.judge(evaluation, events, *answered),
+            answered=answered,
+            demoted=self._stages.demoted,
+            stages=self._stages,
         )
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
@@ -145,7 +115,7 @@ class Kernel:
         self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]
     ) -> Arrivals:
         rows = own.events.num_rows
-        values, known = evaluation.outputs(_LANES)
+        values, known = evaluation.outputs(LANES)
         kept = len(self.detector.compiled.values)
         times, values, valid = values[-1], values[:kept] * known[:kept], values[kept:-1] != 0
         keys = np.empty((len(self._parts), rows, 2), np.int64)

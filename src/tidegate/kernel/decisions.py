@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -14,11 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
+from tidegate.kernel.explain import Answered, Explainer
 from tidegate.kernel.expressions import BOOLEAN, DOUBLE
-from tidegate.kernel.freshness import lacks
+from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.stages import Judged, Stages, lacking
 from tidegate.kernel.words import raw, to_arrow
-from tidegate.streams.decision import Decision, Outcome, Value, decision_hash
+from tidegate.streams.decision import Decision, Explanation, Outcome, Value, decision_hash
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,20 @@ class Decisions:
     at: npt.NDArray[np.int64]
     """The place among all arrivals of the one that gave rise to it: the event, or that with which the time passed."""
     events: pa.RecordBatch
-    values: npt.NDArray[np.int64]
-    """int64[f, m]: the features, a row each, doubles by their bits; those of a text mean nothing."""
-    known: npt.NDArray[np.uint8]
-    """uint8[f, m]: 0 where a feature is NULL."""
-    texts: Mapping[int, pa.Array[Any]]
-    """The features that are texts, by row."""
-    fired: npt.NDArray[np.bool_]
-    """bool[r, m]: which of the rules that run fired."""
     late: npt.NDArray[np.bool_]
-    score: npt.NDArray[np.int64]
-    outcome: npt.NDArray[np.int8]
-    """By their number in OUTCOMES."""
+    judged: Judged
+    answered: Answered
     demoted: frozenset[str]
     """Live rules whose points led to review at most."""
+    stages: Stages
 
     @cached_property
     def features(self) -> pa.RecordBatch:
         """In the order of the SELECT."""
         expressions = self.detector.compiled.expressions
+        values, known, texts = self.judged.values, self.judged.known, self.judged.texts
         columns = [
-            self.texts[row] if row in self.texts else to_arrow(self.values[row : row + 1], self.known[row], kept.type)
+            texts[row] if row in texts else to_arrow(values[row : row + 1], known[row], kept.type)
             for row, kept in enumerate(expressions.values())
         ]
         return pa.RecordBatch.from_arrays(columns, list(expressions))
@@ -61,16 +57,20 @@ class Decisions:
     @property
     def outcomes(self) -> list[Outcome]:
         """approve, review or decline."""
-        return [OUTCOMES[step] for step in self.outcome.tolist()]
+        return [OUTCOMES[step] for step in self.judged.outcome.tolist()]
 
     def table(self) -> pa.Table:
-        """event_id, event_time, every feature by name, rules (list<string>: those that fired), score, outcome, late."""
+        """event_id, event_time, every feature by name, model_score if the detector has a model, rules (list<string>:
+        those that fired), score, outcome, late.
+        """
+        model_score = self.judged.model_score
         names = {
             "event_id": self.events.column("event_id"),
             "event_time": self.events.column("event_time"),
             **dict(zip(self.features.schema.names, self.features.columns, strict=True)),
+            **({MODEL_SCORE: pa.array(model_score, mask=np.isnan(model_score))} if self.detector.model else {}),
             "rules": self._fired(),
-            "score": pa.array(self.score),
+            "score": pa.array(self.judged.score),
             "outcome": pa.array(self.outcomes, pa.string()),
             "late": pa.array(self.late),
         }
@@ -79,7 +79,7 @@ class Decisions:
     def _fired(self) -> pa.Array[Any]:
         """list<string>[m]: the names of the rules that fired, in the order of rules.yaml."""
         names = pa.array([rule.name for rule in self.detector.running], pa.string())
-        fired = self.fired.T
+        fired = self.judged.fired.T
         offsets: Any = pa.array(np.concatenate([[0], np.cumsum(fired.sum(axis=1))]), pa.int32())
         which: Any = pa.array(np.nonzero(fired)[1])
         return pa.ListArray.from_arrays(offsets, names.take(which))
@@ -92,15 +92,16 @@ class Decisions:
             index=self.index[rows],
             at=self.at[rows],
             events=self.events.take(which),
-            values=self.values[:, rows],
-            known=self.known[:, rows],
-            texts={row: column.take(which) for row, column in self.texts.items()},
-            fired=self.fired[:, rows],
             late=self.late[rows],
-            score=self.score[rows],
-            outcome=self.outcome[rows],
+            judged=self.judged.take(rows),
+            answered=self.answered.take(rows),
             demoted=self.demoted,
+            stages=self.stages,
         )
+
+    def explain(self, rows: Sequence[int]) -> list[Explanation]:
+        """Explain these of the decisions, in their order: to be asked in the thread of the kernel."""
+        return Explainer(self.stages, self.events, self.answered, self.judged).explain(rows)
 
     def and_(self, others: Sequence[Decisions]) -> Decisions:
         """With others in their places; of one place, the others come first."""
@@ -112,14 +113,11 @@ class Decisions:
             index=np.concatenate([part.index for part in parts]),
             at=at,
             events=pa.Table.from_batches(batches).combine_chunks().to_batches()[0],
-            values=np.concatenate([part.values for part in parts], axis=1),
-            known=np.concatenate([part.known for part in parts], axis=1),
-            texts={row: pa.concat_arrays([part.texts[row] for part in parts]) for row in self.texts},
-            fired=np.concatenate([part.fired for part in parts], axis=1),
             late=np.concatenate([part.late for part in parts]),
-            score=np.concatenate([part.score for part in parts]),
-            outcome=np.concatenate([part.outcome for part in parts]),
+            judged=Judged.together([part.judged for part in parts]),
+            answered=Answered.together([part.answered for part in parts]),
             demoted=self.demoted,
+            stages=self.stages,
         ).take(np.argsort(at, kind="stable"))
 
     def records(self) -> list[Decision]:
@@ -134,24 +132,27 @@ class Decisions:
         live = list(detector.heaviest_first.values())
         own = {name: _values(self.events.column(name)) for name in detector.shown}
         since = {join.name: _values(self.events.column(join.column("event_time"))) for join in detector.joined}
-        lacking = lacks(detector.joins, self.events)
+        lacks = lacking(detector, self.events, self.judged.model_score)
         heads = zip(
             self.events.column("event_id").to_pylist(),
             _values(self.events.column("event_time")),
             self.late.tolist(),
-            self.score.tolist(),
+            self.judged.score.tolist(),
             self.outcomes,
-            self.fired.T.tolist(),
-            self.fired[list(detector.heaviest_first)].T.tolist(),
+            self.judged.fired.T.tolist(),
+            self.judged.fired[list(detector.heaviest_first)].T.tolist(),
             self._features(),
+            [None if math.isnan(score) else score for score in self.judged.model_score.tolist()],
             strict=True,
         )
-        for row, (event_id, time, late, score, outcome, fired, counted, values) in enumerate(heads):
+        for row, (event_id, time, late, score, outcome, fired, counted, values, model_score) in enumerate(heads):
             by_name = dict(zip(names, values, strict=True))
             heaviest = list(compress(live, counted))
-            known = by_name | {name: column[row] for name, column in own.items()} if own and heaviest else by_name
+            known = by_name
+            if heaviest and (own or detector.model):
+                known = {**by_name, **{name: column[row] for name, column in own.items()}, MODEL_SCORE: model_score}
             said = [(rule.points, rule.name, rule.reason.words(known)) for rule in heaviest]
-            lacked = [lack for lack in lacking if lack.rows[row]]
+            lacked = [lack for lack in lacks if lack.rows[row]]
             if any(lack.effect for lack in lacked):
                 said += [(lack.effect.points, lack.name, lack.reason) for lack in lacked if lack.effect]
                 said.sort(key=lambda part: -part[0])
@@ -161,6 +162,8 @@ class Decisions:
                 stream=detector.stream.name,
                 detector=detector.name,
                 detector_version=detector.version,
+                model_version=detector.model.id if detector.model else None,
+                model_score=model_score,
                 features=by_name,
                 rules=dict(zip(rule_names, fired, strict=True)),
                 shadow=shadow,
@@ -177,16 +180,17 @@ class Decisions:
 
     def _features(self) -> Iterator[tuple[Value, ...]]:
         """The features of each decision."""
-        columns: list[list[Value]] = self.values.tolist()
+        values = self.judged.values
+        columns: list[list[Value]] = values.tolist()
         rows = self.detector.compiled.rows
         doubles, conditions = rows.get(DOUBLE, []), rows.get(BOOLEAN, [])
-        for row, column in zip(doubles, self.values[doubles].view(np.float64).tolist(), strict=True):
+        for row, column in zip(doubles, values[doubles].view(np.float64).tolist(), strict=True):
             columns[row] = column
-        for row, column in zip(conditions, (self.values[conditions] != 0).tolist(), strict=True):
+        for row, column in zip(conditions, (values[conditions] != 0).tolist(), strict=True):
             columns[row] = column
-        for row, texts in self.texts.items():
+        for row, texts in self.judged.texts.items():
             columns[row] = texts.to_pylist()
-        for row, place in zip(*(found.tolist() for found in np.nonzero(self.known == 0)), strict=True):
+        for row, place in zip(*(found.tolist() for found in np.nonzero(self.judged.known == 0)), strict=True):
             columns[row][place] = None
         return zip(*columns, strict=True)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
-from tidegate.kernel.expressions import SqlType, columns_of, from_arrow
+from tidegate.kernel.explained import check_explained
+from tidegate.kernel.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
 from tidegate.kernel.features import Features, compile_features
-from tidegate.kernel.freshness import JoinPolicy, compile_freshness
+from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
+from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
@@ -37,6 +41,12 @@ class Detector:
     sequences: tuple[Sequence, ...]
     joins: dict[str, JoinPolicy]
     """What policy.yaml says of joins, by name."""
+    model: Model | None = None
+
+    @property
+    def model_score(self) -> AggregateRef:
+        """Where expressions find the model's score: after the answers of the windows."""
+        return _model_score(self.compiled)
 
     @property
     def stream(self) -> Schema:
@@ -71,12 +81,12 @@ class Detector:
 
     @cached_property
     def readers(self) -> dict[str, list[str]]:
-        """The features that read a join, outside of windows, by its name."""
+        """The features that read a join, outside of windows, by its name; of the model its score."""
         read = {name: columns_of(expression) for name, expression in self.compiled.expressions.items()}
         return {
             join: [name for name, columns in read.items() if any(column.startswith(f"{join}.") for column in columns)]
             for join in self.joins
-        }
+        } | {MODEL_SCORE: [MODEL_SCORE]}
 
     @cached_property
     def features(self) -> dict[str, str]:
@@ -94,15 +104,26 @@ class Detector:
         live = [(place, rule) for place, rule in enumerate(self.running) if rule.status == "live"]
         return dict(sorted(live, key=lambda placed: -placed[1].points))
 
+    @property
+    def explains(self) -> bool:
+        """Whether there is more to say of a decision than its reasons."""
+        return bool(self.model or self.policy.explain)
+
     @cached_property
     def shown(self) -> frozenset[str]:
         """The event's own columns that reasons show."""
-        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features)
+        return frozenset(name for rule in self.rules for name in rule.reason.names if name not in self.features) - {
+            MODEL_SCORE
+        }
 
 
-def compile_detector(name: str, texts: dict[str, str]) -> Detector:
-    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml and, if there is one,
-    sequences.sql.
+def _model_score(features: Features) -> AggregateRef:
+    return AggregateRef(len(features.plan.aggregates), DOUBLE)
+
+
+def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None = None) -> Detector:
+    """Compile a detector's texts, by file name: features.sql, rules.yaml, policy.yaml and, if there are such,
+    sequences.sql and the model's card with what `models` makes of it. Without `models` the model is missing.
 
     Raises:
         DetectorError: a text is missing or wrong: file, line, column, what was found, what was expected.
@@ -112,19 +133,31 @@ def compile_detector(name: str, texts: dict[str, str]) -> Detector:
             raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
+    check_explained(POLICY, texts[POLICY], features)
     sequences: tuple[Sequence, ...] = ()
     if SEQUENCES in texts:
         taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
         sequences = compile_sequences(SEQUENCES, texts[SEQUENCES], taken=taken, lateness_us=policy.lateness_us)
         features = with_matches(features, sequences)
-    rules = compile_rules(RULES, texts[RULES], features)
+        # What a sequence reads may change its matches, which can't be told.
+        told = tuple(name for name in policy.explain if not re.search(rf"\b{name}\b", texts[SEQUENCES]))
+        policy = replace(policy, explain=told)
+    model = _model(texts, features, models) if CARD in texts else None
+    more = {MODEL_SCORE: _model_score(features)} if model else {}
+    rules = compile_rules(RULES, texts[RULES], features, more)
     joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
-    return Detector(name, _version(texts), features, rules, policy, sequences, joins)
+    return Detector(name, _version(texts), features, rules, policy, sequences, joins, model)
 
 
-def _version(texts: dict[str, str]) -> str:
+def _model(texts: Mapping[str, str], features: Features, models: Loader | None) -> Model:
+    types = {name: str(expression.type) for name, expression in features.expressions.items()}
+    return compile_card(CARD, texts, types, missing=compile_missing(POLICY, texts[POLICY]), models=models)
+
+
+def _version(texts: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for file in (*TEXTS, *(name for name in (SEQUENCES,) if name in texts)):
+    # The card holds the hash of the model's file.
+    for file in (*TEXTS, *(name for name in (SEQUENCES, CARD) if name in texts)):
         for part in (file.encode(), texts[file].encode("utf-8", "surrogatepass")):
             digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:VERSION_DIGITS]

@@ -27,7 +27,7 @@ from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
 from tidegate.streams.schema import Schema, load_schema
 
 #: Names that a decision's own columns have.
-RESERVED = ("event_id", "event_time", "rules", "score", "outcome", "late")
+RESERVED = ("event_id", "event_time", "rules", "score", "outcome", "late", "model_score")
 
 #: Columns that are in every decision anyway.
 _ALWAYS = (Column("event_id", VARCHAR), Column("event_time", TIMESTAMP))

@@ -18,6 +18,9 @@ from tidegate.kernel.words import raw
 from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Freshness, Outcome
 
+#: The column that rules read, of what the model says.
+MODEL_SCORE = "model_score"
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -44,9 +47,10 @@ class JoinPolicy:
 
 
 class Lack(NamedTuple):
-    """What one join lacked, and in which rows."""
+    """What one join, or the model, lacked, and in which rows."""
 
     join: str
+    """Its name; MODEL_SCORE of the model."""
     state: Freshness
     effect: Effect
     rows: npt.NDArray[np.bool_]
@@ -58,6 +62,8 @@ class Lack(NamedTuple):
 
     @property
     def reason(self) -> str:
+        if self.join == MODEL_SCORE:
+            return "The model gave no score"
         return (
             f"Nothing is known of {self.join}" if self.state == "defaulted" else f"What is known of {self.join} is old"
         )
@@ -84,6 +90,19 @@ def compile_freshness(file: str, text: str, joins: Iterable[str]) -> dict[str, J
             stale_after_us=_duration(keys["stale_after"]) if "stale_after" in keys else None,
         )
     return policies
+
+
+def compile_missing(file: str, text: str) -> Effect:
+    """The part `model` of policy.yaml: what follows where the model gives no score.
+
+    Raises:
+        DetectorError: it is not there, or wrong.
+    """
+    root = Yaml.parse(file, text)
+    node = root.items().get("model")
+    if node is None:
+        root.fail("no key 'model'", "model: {missing: ...}, what follows where the model gives no score")
+    return _effect(node.mapping(("missing",))["missing"])
 
 
 def _effect(node: Yaml | None) -> Effect:

@@ -1,5 +1,5 @@
-"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its part `joins` is read by
-`freshness`.
+"""policy.yaml: how late is late, how long an id is remembered, and which score means what. Its parts `joins` and
+`model` are read by `freshness`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Policy:
     decline: int
     cap: int
     """No score is higher; none is lower than 0."""
+    explain: tuple[str, ...]
+    """Columns of the event that explanations try other values of."""
 
     def scores(self, points: npt.NDArray[np.int64], doubted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """int64[n]: the sums of points, within 0 and the cap. `doubted` is the part of them, 0 or more, that demoted
@@ -48,7 +50,7 @@ def compile_policy(file: str, text: str) -> Policy:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
     root = Yaml.parse(file, text)
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins",))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model", "explain"))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")
@@ -68,6 +70,7 @@ def compile_policy(file: str, text: str) -> Policy:
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
+        explain=tuple(node.words() for node in keys["explain"].list()) if "explain" in keys else (),
     )
 
 

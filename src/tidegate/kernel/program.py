@@ -192,6 +192,11 @@ class Evaluation:
         """Put in the answers of windows, a row each."""
         self.values[: len(values)], self.known[: len(known)] = values, known
 
+    def put(self, answer: AggregateRef, values: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> None:
+        """Put in one value of each row, as the answer of a window would be, if an expression reads it."""
+        if answer.index < self._program.answers:
+            self.values[answer.index], self.known[answer.index] = values, known
+
     def outputs(self, stage: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         """The outputs of a stage, a row each, none of which is a decimal: int64[k, n] and uint8[k, n]."""
         rows = self._program.outputs[stage]

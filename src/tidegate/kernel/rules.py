@@ -76,8 +76,11 @@ def spell_value(value: Value, type_: SqlType) -> str:
             return value
 
 
-def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
-    """
+def compile_rules(
+    file: str, text: str, features: Features, more: Mapping[str, Expression] | None = None
+) -> tuple[Rule, ...]:
+    """`more` are what else conditions and reasons may name.
+
     Raises:
         DetectorError: a key is unknown or missing, a value or a condition is wrong, no event can meet a condition, or a
             name is there twice.
@@ -87,6 +90,7 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
         name: Column(name, from_arrow(arrow)) for name, arrow in features.stream.protected_columns.items()
     }
     names |= {name.lower(): expression for name, expression in features.expressions.items()}
+    names |= more or {}
     rules: dict[str, Rule] = {}
     for node in root["rules"].list():
         keys = node.mapping(("name", "when", "points", "reason", "status"))
@@ -108,11 +112,12 @@ def compile_rules(file: str, text: str, features: Features) -> tuple[Rule, ...]:
             keys["when"].fail(
                 "a condition that no event can meet", "one that an event can meet: the rule would never fire"
             )
-        rules[name] = Rule(name, when, points, _reason(keys["reason"], features, names), cast("Status", status))
+        reason = _reason(keys["reason"], features, names, more or {})
+        rules[name] = Rule(name, when, points, reason, cast("Status", status))
     return tuple(rules.values())
 
 
-def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> Reason:
+def _reason(node: Yaml, features: Features, names: Mapping[str, Expression], more: Mapping[str, Expression]) -> Reason:
     words = node.words()
     if not words.strip():
         node.fail("an empty reason", "a reason in words")
@@ -121,7 +126,7 @@ def _reason(node: Yaml, features: Features, names: Mapping[str, Expression]) -> 
     if any(brace in text for text in texts for brace in "{}"):
         node.fail(repr(words[:60]), "each { with its }: {feature_name}")
     for name in placeholders:
-        if name not in features.expressions and name not in features.stream.protected_columns:
+        if name not in {*features.expressions, *features.stream.protected_columns, *more}:
             node.fail(f"the placeholder {{{name}}}", near(name, names))
         if name in features.personal or name in features.stream.personal:
             node.fail(f"the placeholder {{{name}}}, a personal field", "a placeholder that shows nobody")

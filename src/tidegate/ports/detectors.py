@@ -7,7 +7,8 @@ from typing import Protocol
 
 class Detectors(Protocol):
     def read(self, name: str) -> dict[str, str]:
-        """The detector's texts by file name (`features.sql`, `rules.yaml`, ...).
+        """The detector's texts by file name (`features.sql`, `rules.yaml`, ...). What is bytes (`model/model.onnx`) is
+        a text as base64.
 
         Raises:
             NotFoundError: there is no such detector.

@@ -17,6 +17,30 @@ Value = int | float | bool | str | None
 Freshness = Literal["stale", "defaulted"]
 
 
+class Contribution(msgspec.Struct, frozen=True):
+    """How much a feature moved the model's score, in log-odds: above 0 towards fraud."""
+
+    feature: str
+    amount: float
+
+
+class Counterfactual(msgspec.Struct, frozen=True):
+    """Had the event had this value in this column, and been the same otherwise, this would have been the outcome."""
+
+    column: str
+    value: Value
+    outcome: Outcome
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why an event was not approved, beyond the reasons of the rules."""
+
+    contributions: list[Contribution]
+    """Of the features that moved the model most, the strongest first."""
+    counterfactuals: list[Counterfactual]
+    """The smallest changes that would have led to a milder outcome."""
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """All that decided one event, and what was decided.
 
@@ -32,6 +56,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     detector: str
     detector_version: str
     model_version: str | None = None
+    model_score: float | None = None
+    """What the model said; None also where it was missing or failed, which `freshness` says then."""
     features: dict[str, Value]
     rules: dict[str, bool]
     shadow: list[str] = []
@@ -48,22 +74,24 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     reasons: list[str]
     hash: str = ""
+    explanation: Explanation | None = None
+    """Of a decision that is not `approve`: outside the hash, since it tells of what decided and is no part of it."""
     inputs: dict[str, int] = {}
     stages_us: dict[str, int] = {}
     """Microseconds spent by stage: outside the hash, since no two runs spend the same."""
 
 
-#: How a record ends whose fields that are left out of the hash are empty: the hash itself, where the event lay in the
-#: log and how long it took are not what decided it. They are the last fields.
-_NOT_HASHED = b',"hash":"","inputs":{},"stages_us":{}}'
+#: How a record ends whose fields that are left out of the hash are empty: the hash itself, explanations, where the
+#: event lay in the log and how long it took are not what decided it. They are the last fields.
+_NOT_HASHED = b',"hash":"","explanation":null,"inputs":{},"stages_us":{}}'
 
 _encoder = msgspec.json.Encoder()
 
 
 def decision_hash(decision: Decision) -> str:
     """SHA-256, in hex, over all that decides: the record's own JSON up to `,"hash":`, closed by `}`."""
-    if decision.hash or decision.inputs or decision.stages_us:
-        decision = msgspec.structs.replace(decision, hash="", inputs={}, stages_us={})
+    if decision.hash or decision.explanation or decision.inputs or decision.stages_us:
+        decision = msgspec.structs.replace(decision, hash="", explanation=None, inputs={}, stages_us={})
     content = _encoder.encode(decision).removesuffix(_NOT_HASHED)
     return hashlib.sha256(content + b"}").hexdigest()
 
