@@ -1,5 +1,5 @@
 """The naive twin of the match engine: every row that ever came in one list a partition, every answer by backtracking
-over all of them. It is the referee of `tidegate.kernel.matches`: slow, and meant to be seen to be right."""
+over all of them. It is the referee of `tidegate.kernel.sequences.matches`: slow, and meant to be seen to be right."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.kernel.matchplan import ANY, Reference
-from tidegate.kernel.patterns import Either, One, Pattern, Repeat, Then
+from tidegate.kernel.sequences.matchplan import ANY, Reference
+from tidegate.kernel.sequences.patterns import Either, One, Pattern, Repeat, Then
 
 Mapped = list[tuple[int, "Row"]]
 """Rows of a match, each with the variable that it is."""

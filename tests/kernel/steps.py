@@ -7,9 +7,9 @@ import sys
 
 from tests.kernel.twin import Row, to_arrivals
 
-from tidegate.kernel import extremes, frames, occurrences, rowlog
 from tidegate.kernel.plan import Aggregate, Entity, Window, WindowPlan
-from tidegate.kernel.windows import Windows
+from tidegate.kernel.windows import extremes, frames, occurrences, rowlog
+from tidegate.kernel.windows.windows import Windows
 
 ROWS_COUNTED = 100
 

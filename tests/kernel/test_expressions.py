@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import DetectorError
-from tidegate.kernel.bind import Binder
-from tidegate.kernel.expressions import Column, from_arrow
-from tidegate.kernel.program import Evaluation, Program
-from tidegate.kernel.sql import Source, parse_expression
+from tidegate.kernel.language.bind import Binder
+from tidegate.kernel.language.expressions import Column, from_arrow
+from tidegate.kernel.language.sql import Source, parse_expression
+from tidegate.kernel.machine.program import Evaluation, Program
 
 SCHEMA = pa.schema(
     {

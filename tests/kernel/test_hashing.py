@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.errors import UsageError
-from tidegate.kernel.hashing import combine, from_ordered_bits, hash_column, ordered_bits, siphash_each
+from tidegate.kernel.machine.hashing import combine, from_ordered_bits, hash_column, ordered_bits, siphash_each
 
 # "SipHash: a fast short-input PRF", reference implementation, vectors.h, 128 bits: the key is the bytes 0 to 15, the
 # message the bytes 0 to n - 1.

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.kernel.transactions import MINUTE_US, START_US, same_arrays, transactions
 
 from tidegate.errors import DetectorError, StateError
-from tidegate.kernel import versions
 from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
+from tidegate.kernel.joins import versions
 from tidegate.streams.schema import load_schema
 
 SQL = """

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.kernel.match_twin import Match, Row, Twin, referred
 
 from tidegate.errors import StateError
-from tidegate.kernel import conditions as op
-from tidegate.kernel import matches as matches_module
-from tidegate.kernel.matches import Matches, Taken
-from tidegate.kernel.matchplan import ANY, Instruction, MatchPlan, Reference
-from tidegate.kernel.matchtables import registers_of
-from tidegate.kernel.patterns import automaton, parse_pattern
-from tidegate.kernel.sql import Source
+from tidegate.kernel.language.sql import Source
+from tidegate.kernel.sequences import conditions as op
+from tidegate.kernel.sequences import matches as matches_module
+from tidegate.kernel.sequences.matches import Matches, Taken
+from tidegate.kernel.sequences.matchplan import ANY, Instruction, MatchPlan, Reference
+from tidegate.kernel.sequences.matchtables import registers_of
+from tidegate.kernel.sequences.patterns import automaton, parse_pattern
 
 # A row has two values: the first says by its bits which variables it may be, the second is compared with earlier ones.
 KIND, VALUE = 0, 1

@@ -7,12 +7,21 @@ import pyarrow as pa
 import pytest
 
 from tidegate.errors import UsageError
-from tidegate.kernel.bind import Binder
-from tidegate.kernel.expressions import BIGINT, DOUBLE, AggregateRef, Call, Column, Literal, decimal, from_arrow
-from tidegate.kernel.hashing import hash_column, ordered_bits
-from tidegate.kernel.machine import BLOCK_ROWS
-from tidegate.kernel.program import Evaluation, Program, lane
-from tidegate.kernel.sql import Source, parse_expression
+from tidegate.kernel.language.bind import Binder
+from tidegate.kernel.language.expressions import (
+    BIGINT,
+    DOUBLE,
+    AggregateRef,
+    Call,
+    Column,
+    Literal,
+    decimal,
+    from_arrow,
+)
+from tidegate.kernel.language.sql import Source, parse_expression
+from tidegate.kernel.machine.hashing import hash_column, ordered_bits
+from tidegate.kernel.machine.machine import BLOCK_ROWS
+from tidegate.kernel.machine.program import Evaluation, Program, lane
 
 SCHEMA = pa.schema({"a": pa.int64(), "x": pa.float64(), "s": pa.string(), "p": pa.bool_(), "u": pa.timestamp("us")})
 NAMES = {field.name: Column(field.name, from_arrow(field.type)) for field in SCHEMA}

@@ -12,7 +12,7 @@ from tests.hosts.stream import FEATURES, POLICY, RULES, detector
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.detector import compile_detector
-from tidegate.kernel.expressions import BIGINT, BOOLEAN, DOUBLE, Call, Column, Expression, Literal
+from tidegate.kernel.language.expressions import BIGINT, BOOLEAN, DOUBLE, Call, Column, Expression, Literal
 from tidegate.kernel.reach import can_hold
 
 PLAN = detector().compiled.plan

@@ -8,8 +8,8 @@ import pytest
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.detector import compile_detector
-from tidegate.kernel.expressions import BIGINT, TIMESTAMP
 from tidegate.kernel.features import compile_features
+from tidegate.kernel.language.expressions import BIGINT, TIMESTAMP
 from tidegate.kernel.policy import compile_policy
 from tidegate.kernel.rules import compile_rules, spell_value
 

@@ -13,15 +13,15 @@ from tests.kernel.transactions import MINUTE_US, START_US, arrived, same_arrays,
 
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import Arrived
-from tidegate.kernel.bind import Binder
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
-from tidegate.kernel.expressions import BOOLEAN, Column, from_arrow
-from tidegate.kernel.patterns import automaton, parse_pattern
-from tidegate.kernel.program import Evaluation, Program
-from tidegate.kernel.sequences import compile_sequences
-from tidegate.kernel.sql import Source, parse_expression
-from tidegate.kernel.tracking import Tracker
+from tidegate.kernel.language.bind import Binder
+from tidegate.kernel.language.expressions import BOOLEAN, Column, from_arrow
+from tidegate.kernel.language.sql import Source, parse_expression
+from tidegate.kernel.machine.program import Evaluation, Program
+from tidegate.kernel.sequences.patterns import automaton, parse_pattern
+from tidegate.kernel.sequences.sequences import compile_sequences
+from tidegate.kernel.sequences.tracking import Tracker
 from tidegate.streams.schema import load_schema
 
 SECOND_US = 1_000_000

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.kernel.variance import count_square, variance_bits
+from tidegate.kernel.windows.variance import count_square, variance_bits
 
 # Where they lie in the heap: the sum's two halves, the four words of the squares.
 SUM, SQUARES = 0, 2

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tests.kernel.twin import Label, Row, Twin, from_answers, hash_of, to_arrivals
 
 from tidegate.errors import StateError, UsageError
-from tidegate.kernel import rowlog, storage
-from tidegate.kernel.loop import WITNESSES
+from tidegate.kernel.machine.table import TABLE_COUNT
 from tidegate.kernel.plan import MAX_LANES, NO_VALUE, Aggregate, Entity, LabelLane, Window, WindowPlan
-from tidegate.kernel.windows import ROW, Arrivals, Windows
+from tidegate.kernel.windows import rowlog, storage
+from tidegate.kernel.windows.loop import WITNESSES
+from tidegate.kernel.windows.windows import ROW, Arrivals, Windows
 
 # Lane 0 reads no label; lane 1 counts as lane 2 once the row is known as fraud, as lane 3 once it is known as genuine.
 EVERYTHING = WindowPlan(
@@ -230,7 +231,7 @@ def test_what_has_grown_old_leaves_nothing_behind():
         assert size.rows <= WITNESSES + 1
         assert size.keys == 1
         assert size.bytes < 20_000
-    assert all(heap[register + rowlog.TABLE_COUNT] <= WITNESSES + 1 for register in storage.tables(windows._layout))
+    assert all(heap[register + TABLE_COUNT] <= WITNESSES + 1 for register in storage.tables(windows._layout))
 
 
 def test_a_key_is_apart_from_the_same_key_of_another_entity():

@@ -1,5 +1,5 @@
 """The naive twin of the window engine: every row and label that ever came in one list each, every answer by a look at
-all of them. It is the referee of `tidegate.kernel.windows`: slow, and meant to be seen to be right."""
+all of them. It is the referee of `tidegate.kernel.windows.windows`: slow, and meant to be seen to be right."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidegate.kernel.hashing import ordered_bits
-from tidegate.kernel.loop import WITNESSES
+from tidegate.kernel.machine.hashing import ordered_bits
 from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
-from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
+from tidegate.kernel.windows.loop import WITNESSES
+from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
 

@@ -18,8 +18,8 @@ import pytest
 from tests.kernel.transactions import START_US, transactions
 
 from tidegate.kernel.arrivals import Arrived
-from tidegate.kernel.sequences import compile_sequences
-from tidegate.kernel.tracking import Tracker
+from tidegate.kernel.sequences.sequences import compile_sequences
+from tidegate.kernel.sequences.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 FLINK = ROOT / "build" / "flink" / "bin" / "python"

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
-from tidegate.kernel.bind import near
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
+from tidegate.kernel.language.bind import near
+from tidegate.kernel.language.times import parse_duration
+from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.times import parse_duration
-from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Decision
 from tidegate.streams.schema import Schema, load_schema
 

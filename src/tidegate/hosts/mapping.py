@@ -15,7 +15,7 @@ from sqlglot.errors import SqlglotError
 
 from tidegate.errors import MappingError, NotFoundError
 from tidegate.hosts.source import Source
-from tidegate.kernel.times import parse_duration
+from tidegate.kernel.language.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 
 #: Column of a mapped row that holds its label, beside the stream's own.

@@ -10,16 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import LABELS, Arrived
-from tidegate.kernel.asof import Joins
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.explain import Answered
-from tidegate.kernel.hashing import hash_column, hash_keys
-from tidegate.kernel.program import Evaluation, Program
+from tidegate.kernel.joins.asof import Joins
+from tidegate.kernel.machine.hashing import hash_column, hash_keys
+from tidegate.kernel.machine.program import Evaluation, Program
+from tidegate.kernel.machine.words import raw
+from tidegate.kernel.sequences.tracking import Tracker, follow
 from tidegate.kernel.stages import EVENT_ID, LANES, Stages
-from tidegate.kernel.tracking import Tracker, follow
-from tidegate.kernel.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
-from tidegate.kernel.words import raw
+from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 
 
 class Kernel:

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.explain import Answered, Explainer
-from tidegate.kernel.expressions import BOOLEAN, DOUBLE
 from tidegate.kernel.freshness import MODEL_SCORE
+from tidegate.kernel.language.expressions import BOOLEAN, DOUBLE
+from tidegate.kernel.machine.words import raw, to_arrow
 from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.stages import Judged, Stages, lacking
-from tidegate.kernel.words import raw, to_arrow
 from tidegate.streams.decision import Decision, Explanation, Outcome, Value, decision_hash
 
 

@@ -11,14 +11,14 @@ from functools import cached_property
 from tidegate.errors import DetectorError
 from tidegate.kernel.arrivals import LABELS
 from tidegate.kernel.explained import check_explained
-from tidegate.kernel.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
+from tidegate.kernel.language.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
 from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
-from tidegate.kernel.sequences import Sequence, compile_sequences, with_matches
+from tidegate.kernel.sequences.sequences import Sequence, compile_sequences, with_matches
 from tidegate.streams.schema import Schema, load_schema
 
 FEATURES, RULES, POLICY = TEXTS = ("features.sql", "rules.yaml", "policy.yaml")

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tidegate.kernel.machine.program import Evaluation
 from tidegate.kernel.plan import CURRENT_ROW, NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.program import Evaluation
 from tidegate.kernel.stages import LANES, Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
 from tidegate.streams.schema import Field

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tidegate.kernel.bind import near
-from tidegate.kernel.expressions import columns_of
 from tidegate.kernel.features import Features
-from tidegate.kernel.yamltext import Yaml
+from tidegate.kernel.language.bind import near
+from tidegate.kernel.language.expressions import columns_of
+from tidegate.kernel.language.yamltext import Yaml
 
 #: Kinds of fields that have other values to try.
 _KINDS = ("long", "boolean", "enum", "string")

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from sqlglot import exp
 
-from tidegate.kernel.aggregates import Aggregates
-from tidegate.kernel.bind import Binder
-from tidegate.kernel.expressions import (
+from tidegate.kernel.language.aggregates import Aggregates
+from tidegate.kernel.language.bind import Binder
+from tidegate.kernel.language.expressions import (
     BOOLEAN,
     DOUBLE,
     INTEGER_DIGITS,
@@ -21,9 +21,9 @@ from tidegate.kernel.expressions import (
     columns_of,
     walk,
 )
-from tidegate.kernel.joins import join_plan, scope_of
+from tidegate.kernel.language.joins import join_plan, scope_of
+from tidegate.kernel.language.sql import Source, check_in_duckdb, parse, spell
 from tidegate.kernel.plan import JoinPlan, WindowPlan
-from tidegate.kernel.sql import Source, check_in_duckdb, parse, spell
 from tidegate.streams.schema import Schema, load_schema
 
 #: Names that a decision's own columns have.

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidegate.kernel.bind import near
+from tidegate.kernel.language.bind import near
+from tidegate.kernel.language.times import UNITS_US, parse_duration
+from tidegate.kernel.language.yamltext import Yaml
+from tidegate.kernel.machine.words import raw
 from tidegate.kernel.rules import MAX_POINTS
-from tidegate.kernel.times import UNITS_US, parse_duration
-from tidegate.kernel.words import raw
-from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Freshness, Outcome
 
 #: The column that rules read, of what the model says.

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.errors import TidegateError
-from tidegate.kernel.bind import near
-from tidegate.kernel.expressions import BOOLEAN, DOUBLE, INTEGER_DIGITS
 from tidegate.kernel.freshness import Effect
-from tidegate.kernel.yamltext import Yaml
+from tidegate.kernel.language.bind import near
+from tidegate.kernel.language.expressions import BOOLEAN, DOUBLE, INTEGER_DIGITS
+from tidegate.kernel.language.yamltext import Yaml
 
 CARD = "model/card.yaml"
 

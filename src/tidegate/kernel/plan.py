@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate.kernel.expressions import Expression
+from tidegate.kernel.language.expressions import Expression
 
 AggregateFunction = Literal[
     "count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop", "first_value", "last_value"
@@ -25,6 +25,9 @@ AggregateFunction = Literal[
 
 #: `upper_us` of a frame that ends at the current row.
 CURRENT_ROW = 0
+
+#: A clock's time before any event: far enough from the ends of int64 that a frame's length can be taken off.
+NEVER = -(2**62)
 
 #: `lane` of COUNT(*): every row counts.
 EVERY_ROW = -1

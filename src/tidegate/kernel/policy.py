@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.kernel.times import DAY_US, UNITS_US, parse_duration
-from tidegate.kernel.yamltext import Yaml
+from tidegate.kernel.language.times import DAY_US, UNITS_US, parse_duration
+from tidegate.kernel.language.yamltext import Yaml
 from tidegate.streams.decision import Outcome
 
 #: What a score can lead to, from mild to hard.

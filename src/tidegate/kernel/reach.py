@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor, isfinite
 
-from tidegate.kernel.expressions import DOUBLE, INTEGER_DIGITS, AggregateRef, Call, Expression, Literal
+from tidegate.kernel.language.expressions import DOUBLE, INTEGER_DIGITS, AggregateRef, Call, Expression, Literal
 from tidegate.kernel.plan import WindowPlan
 
 #: Steps after which a condition is taken to hold: each is a call within the one before, and Python allows 1,000.

@@ -9,12 +9,12 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 
-from tidegate.kernel.bind import Binder, near
-from tidegate.kernel.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
 from tidegate.kernel.features import Features
+from tidegate.kernel.language.bind import Binder, near
+from tidegate.kernel.language.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
+from tidegate.kernel.language.sql import check_in_duckdb, parse_expression
+from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.reach import can_hold
-from tidegate.kernel.sql import check_in_duckdb, parse_expression
-from tidegate.kernel.yamltext import Yaml
 from tidegate.streams.decision import Value
 
 Status = Literal["draft", "shadow", "live", "retired"]

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.detector import Detector
-from tidegate.kernel.expressions import BOOLEAN, DOUBLE, TIMESTAMP, VARCHAR, Call, Column, Literal
 from tidegate.kernel.freshness import MODEL_SCORE, Lack, lacks
-from tidegate.kernel.hashing import ordered_bits
+from tidegate.kernel.language.expressions import BOOLEAN, DOUBLE, TIMESTAMP, VARCHAR, Call, Column, Literal
+from tidegate.kernel.machine.hashing import ordered_bits
+from tidegate.kernel.machine.program import Evaluation, Program, lane
 from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.program import Evaluation, Program, lane
 
 # What the windows answer is put in before the features, the model's score before the rules.
 LANES, FEATURES, RULES = 0, 1, 2

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.errors import DamagedError
-from tidegate.kernel.compiled import entry
+from tidegate.kernel.machine.compiled import entry
 
 #: Leaves of one tree at most: the bits of a word.
 MAX_LEAVES = 64

@@ -1,0 +1,284 @@
+"""A versioned table: by key, what was so from when on.
+
+Versions of a key are one list, the newest first; of equal times the last to come is the newer. With `floor`, the time
+of the newest event less the lateness, the rules are:
+
+    of the versions not newer than the floor only the newest is kept: no event that is not late asks for another
+    an event of time t sees the newest kept version that is not newer than t
+    a version whose id is that of a kept version of its key and time is a duplicate: it changes nothing
+
+Memory is freed when it runs short, and what should be gone by then is never seen: when it is freed changes no answer.
+All is flat arrays of numbers, so that a snapshot is the arrays. NIL names nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tidegate.kernel.machine import table
+from tidegate.kernel.machine.compiled import compiled, entry
+
+NIL = -1
+
+# A version's words; its values follow. OLDER of a free one names the next free one.
+KEY0, KEY1, TIME, ID0, ID1, VALID, OLDER, VALUES = 0, 1, 2, 3, 4, 5, 6, 7
+
+# The registers: the first free version, where the never used ones begin, how many are in use, how many keys there are,
+# where the texts end.
+FREE, END, IN_USE, KEYS, TEXTS_END, REGISTERS = 0, 1, 2, 3, 4, 5
+
+#: A text is named by where it begins and, in so many bits, how many bytes it has.
+LENGTH_BITS = 24
+_LENGTH = (1 << LENGTH_BITS) - 1
+
+_FIRST_VERSIONS = 1024
+_FIRST_BYTES = 1024
+
+
+class Table(NamedTuple):
+    """c columns."""
+
+    versions: np.ndarray
+    """int64[v, VALUES + c]"""
+    entries: np.ndarray
+    """int64[e], a power of two: the newest version of each key."""
+    texts: np.ndarray
+    """uint8[t]"""
+    registers: np.ndarray
+    """int64[REGISTERS]"""
+
+
+class New(NamedTuple):
+    """m versions in order of arrival."""
+
+    at: np.ndarray
+    """int64[m]: their places in the order of all that arrived."""
+    keys: np.ndarray
+    """int64[m, 2]"""
+    ids: np.ndarray
+    """int64[m, 2]"""
+    times: np.ndarray
+    """int64[m]"""
+    floors: np.ndarray
+    """int64[m]: the floor when it arrived."""
+    valid: np.ndarray
+    """int64[m]: bit i says that value i is there."""
+    values: np.ndarray
+    """int64[c, m]"""
+
+
+class Asked(NamedTuple):
+    """n events in order of arrival, and their keys in each of j joins."""
+
+    at: np.ndarray
+    """int64[n]"""
+    times: np.ndarray
+    """int64[n]"""
+    floors: np.ndarray
+    """int64[n]: the floor, the event counted in."""
+    keys: np.ndarray
+    """int64[j, n, 2]"""
+    known: np.ndarray
+    """bool[j, n]: none of the key's parts is NULL."""
+
+
+def empty_table(columns: int) -> Table:
+    registers = np.zeros(REGISTERS, np.int64)
+    registers[FREE] = NIL
+    return Table(
+        versions=np.zeros((_FIRST_VERSIONS, VALUES + columns), np.int64),
+        entries=np.full(2 * _FIRST_VERSIONS, table.EMPTY, np.int64),
+        texts=np.zeros(_FIRST_BYTES, np.uint8),
+        registers=registers,
+    )
+
+
+@compiled
+def _find(of: Any, key0: Any, key1: Any) -> Any:
+    """The position of a key's entry, EMPTY if it has none."""
+    mask = len(of.entries) - 1
+    h = table.hash_of(key0, key1)
+    at = table.home_of(h, len(of.entries))
+    while of.entries[at] != table.EMPTY:
+        found = of.entries[at]
+        if found >> 32 == h:
+            version = table.name_in(found)
+            if of.versions[version, KEY0] == key0 and of.versions[version, KEY1] == key1:
+                return at
+        at = (at + 1) & mask
+    return table.EMPTY
+
+
+@compiled
+def _as_of(of: Any, newest: Any, time: Any) -> Any:
+    """Of a key's versions, given by its newest: the one just newer than a time, and the newest that is not."""
+    newer, version = NIL, newest
+    while version != NIL and of.versions[version, TIME] > time:
+        newer = version
+        version = of.versions[version, OLDER]
+    return newer, version
+
+
+@compiled
+def _is_kept(of: Any, newer: Any, floor: Any) -> Any:
+    """Whether a version is kept beside the one after it."""
+    return newer == NIL or of.versions[newer, TIME] > floor
+
+
+@compiled
+def _is_duplicate(of: Any, version: Any, time: Any, id0: Any, id1: Any, floor: Any) -> Any:
+    """Whether a version of that time and id is kept, `version` being the last of those not newer."""
+    while version != NIL and of.versions[version, TIME] == time:
+        if of.versions[version, ID0] == id0 and of.versions[version, ID1] == id1:
+            return True
+        if time <= floor:
+            break
+        version = of.versions[version, OLDER]
+    return False
+
+
+@compiled
+def _add(of: Any, new: Any, i: Any, older: Any) -> Any:
+    """A version before `older` in no list yet."""
+    registers, added = of.registers, of.registers[FREE]
+    if added == NIL:
+        added = registers[END]
+        registers[END] += 1
+    else:
+        registers[FREE] = of.versions[added, OLDER]
+    registers[IN_USE] += 1
+    words = of.versions[added]
+    words[KEY0], words[KEY1], words[TIME] = new.keys[i, 0], new.keys[i, 1], new.times[i]
+    words[ID0], words[ID1], words[VALID], words[OLDER] = new.ids[i, 0], new.ids[i, 1], new.valid[i], older
+    for column in range(new.values.shape[0]):
+        words[VALUES + column] = new.values[column, i]
+    return added
+
+
+@compiled
+def _place(of: Any, new: Any, i: Any) -> None:
+    """Put a version where it belongs in time."""
+    key0, key1, time, floor = new.keys[i, 0], new.keys[i, 1], new.times[i], new.floors[i]
+    at = _find(of, key0, key1)
+    if at == table.EMPTY:
+        added = _add(of, new, i, NIL)
+        table.put(of.entries, 0, len(of.entries), (table.hash_of(key0, key1) << 32) | added)
+        of.registers[KEYS] += 1
+        return
+    newer, version = _as_of(of, table.name_in(of.entries[at]), time)
+    if not _is_kept(of, newer, floor) or _is_duplicate(of, version, time, new.ids[i, 0], new.ids[i, 1], floor):
+        return
+    added = _add(of, new, i, version)
+    if newer == NIL:
+        of.entries[at] = (table.hash_of(key0, key1) << 32) | added
+    else:
+        of.versions[newer, OLDER] = added
+
+
+@entry
+def look_up(of: Any, new: Any, asked: Any, found: Any) -> None:
+    """Take new versions in, and find those that events see: int64[j, n], NIL for none. There must be room for them."""
+    i = 0
+    for event in range(len(asked.at)):
+        while i < len(new.at) and new.at[i] < asked.at[event]:
+            _place(of, new, i)
+            i += 1
+        for join in range(found.shape[0]):
+            found[join, event] = NIL
+            if asked.known[join, event]:
+                at = _find(of, asked.keys[join, event, 0], asked.keys[join, event, 1])
+                if at != table.EMPTY:
+                    newer, version = _as_of(of, table.name_in(of.entries[at]), asked.times[event])
+                    if _is_kept(of, newer, asked.floors[event]):
+                        found[join, event] = version
+    while i < len(new.at):
+        _place(of, new, i)
+        i += 1
+
+
+@entry
+def _sweep(of: Any, floor: Any) -> None:
+    """Free the versions that are not kept."""
+    for at in range(len(of.entries)):
+        if of.entries[at] == table.EMPTY:
+            continue
+        _, last = _as_of(of, table.name_in(of.entries[at]), floor)
+        if last == NIL:
+            continue
+        version = of.versions[last, OLDER]
+        of.versions[last, OLDER] = NIL
+        while version != NIL:
+            older = of.versions[version, OLDER]
+            of.versions[version, OLDER] = of.registers[FREE]
+            of.registers[FREE] = version
+            of.registers[IN_USE] -= 1
+            version = older
+
+
+@entry
+def _move_texts(of: Any, column: Any, texts: Any, end: Any) -> Any:
+    """Copy a column's texts to `texts`, from `end` on; where they end."""
+    for at in range(len(of.entries)):
+        if of.entries[at] == table.EMPTY:
+            continue
+        version = table.name_in(of.entries[at])
+        while version != NIL:
+            if (of.versions[version, VALID] >> column) & 1:
+                named = of.versions[version, VALUES + column]
+                first, length = named >> LENGTH_BITS, named & _LENGTH
+                for byte in range(length):
+                    texts[end + byte] = of.texts[first + byte]
+                of.versions[version, VALUES + column] = (end << LENGTH_BITS) | length
+                end += length
+            version = of.versions[version, OLDER]
+    return end
+
+
+@entry
+def copy_texts(of: Any, named: Any, offsets: Any, texts: Any) -> None:
+    """The bytes of the texts named int64[n] into `texts`, each from its offset (int32[n + 1]) on."""
+    for i in range(len(named)):
+        first, length = named[i] >> LENGTH_BITS, named[i] & _LENGTH
+        for byte in range(length):
+            texts[offsets[i] + byte] = of.texts[first + byte]
+
+
+def lengths(named: np.ndarray) -> np.ndarray:
+    """int64[n]: the bytes of texts by their names."""
+    return named & _LENGTH
+
+
+def with_room(of: Table, versions: int, text_bytes: int, text_columns: list[int], floor: int) -> Table:
+    """A table with room for so many more versions and bytes of texts."""
+    if of.registers[IN_USE] + versions > len(of.versions):
+        _sweep(of, floor)
+        capacity = len(of.versions)
+        while 2 * (int(of.registers[IN_USE]) + versions) > capacity:
+            capacity *= 2
+        larger = np.zeros((capacity, of.versions.shape[1]), np.int64)
+        larger[: len(of.versions)] = of.versions
+        of = of._replace(versions=larger)
+    while 2 * (int(of.registers[KEYS]) + versions) > len(of.entries):
+        entries = np.full(2 * len(of.entries), table.EMPTY, np.int64)
+        table.copy(of.entries, entries)
+        of = of._replace(entries=entries)
+    if int(of.registers[TEXTS_END]) + text_bytes > len(of.texts):
+        of = _with_more_texts(of, text_bytes, text_columns, floor)
+    return of
+
+
+def _with_more_texts(of: Table, text_bytes: int, text_columns: list[int], floor: int) -> Table:
+    """Texts of versions that are gone are left behind; if that is not half of all, there is twice the room."""
+    _sweep(of, floor)
+    moved, end = np.zeros(len(of.texts), np.uint8), 0
+    for column in text_columns:
+        end = int(_move_texts(of, column, moved, end))
+    size = len(moved)
+    while 2 * (end + text_bytes) > size:
+        size *= 2
+    texts = np.zeros(size, np.uint8)
+    texts[:end] = moved[:end]
+    of.registers[TEXTS_END] = end
+    return of._replace(texts=texts)

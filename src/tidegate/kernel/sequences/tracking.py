@@ -1,0 +1,198 @@
+"""A sequence followed over what arrives: rows out of the streams' events, and what the matches found come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tidegate.kernel.arrivals import Arrived
+from tidegate.kernel.machine.hashing import combine, hash_column
+from tidegate.kernel.machine.program import Evaluation, Program, lane
+from tidegate.kernel.machine.words import raw
+from tidegate.kernel.sequences.matches import Complete, Matches, Taken
+from tidegate.kernel.sequences.remembered import text_column
+from tidegate.kernel.sequences.sequences import Input, Sequence
+
+_Integers = npt.NDArray[np.int64]
+
+
+#: The stages of a row's way: what the match engine takes as words, and the rest.
+_WORDS, _OTHERS = 0, 1
+
+#: A row's valid bits are one word.
+_WORD_BYTES = 8
+
+
+class _Rows:
+    """The rows that one input gives."""
+
+    def __init__(self, input_: Input) -> None:
+        self.stream = input_.stream.name
+        self._conditions, self._keys = len(input_.conditions), len(input_.key)
+        words = [input_.where, *input_.conditions, *(lane(expression) for expression in input_.lanes)]
+        self._program = Program([words, [*input_.key, *input_.texts]])
+        self._others = len(input_.key) + len(input_.texts)
+
+    def of(self, events: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], Taken]:
+        """Which of the events are rows, and these without a clock."""
+        evaluation = Evaluation(self._program, events)
+        evaluation.run(_WORDS)
+        evaluation.run(_OTHERS)
+        values, known = evaluation.outputs(_WORDS)
+        kept = (values[0] != 0) & (known[0] != 0)
+        chosen = np.nonzero(kept)[0]
+        values, known = values[1:, chosen], known[1:, chosen]
+        mask = np.zeros(len(chosen), np.int64)
+        for variable in range(self._conditions):
+            mask |= ((values[variable] != 0) & (known[variable] != 0)).astype(np.int64) << variable
+        lanes, known = values[self._conditions :] * known[self._conditions :], known[self._conditions :]
+        valid = np.zeros((len(chosen), _WORD_BYTES), np.uint8)
+        packed = np.packbits(known.T, axis=1, bitorder="little")
+        valid[:, : packed.shape[1]] = packed
+        others = [evaluation.array(_OTHERS, index) for index in range(self._others)]
+        nothing = np.empty(0, np.int64)
+        return kept, Taken(
+            times=raw(events.column("event_time"))[chosen],
+            before=nothing,
+            clock=nothing,
+            keys=combine([hash_column(column) for column in others[: self._keys]])[chosen],
+            ids=hash_column(events.column("event_id"))[chosen, 0].view(np.int64),
+            mask=mask,
+            lanes=lanes,
+            valid=valid.view(np.uint64)[:, 0],
+            texts=[column.to_numpy(zero_copy_only=False)[chosen] for column in others[self._keys :]],
+        )
+
+
+class Tracker:
+    """One sequence and its matches."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        self._inputs = [_Rows(input_) for input_ in sequence.inputs]
+        self._measures = Program([list(sequence.measures.values())])
+        self._matches = Matches(sequence.plan)
+
+    def apply(self, arrived: Mapping[str, Arrived], own: Arrived) -> tuple[dict[str, pa.Array[Any]], Arrived | None]:
+        """Take in what arrived. The columns that it gives to the events that are decided, `own`: whether each completes
+        a match, and that match's measures, NULL if it does not. And what has become complete by duration, if anything:
+        event_id is `sequence:id of the first row`, event_time when the duration had passed, and the columns.
+        """
+        parts = [(arrived[rows.stream], rows) for rows in self._inputs if rows.stream in arrived]
+        taken = [(arrival, *rows.of(arrival.events)) for arrival, rows in parts]
+        at = _joined([arrival.at[kept] for arrival, kept, _ in taken])
+        order = np.argsort(at, kind="stable")
+        clock_at, newest = self._clock(list({id(arrival): arrival for arrival, _ in parts}.values()))
+        until = np.searchsorted(clock_at, at[order])
+        rows = Taken(
+            times=_joined([part.times for *_, part in taken])[order],
+            before=newest[until],
+            clock=np.append(newest[until + 1], newest[-1]),
+            keys=_joined([part.keys for *_, part in taken], (0, 2), np.uint64)[order],
+            ids=_joined([part.ids for *_, part in taken])[order],
+            mask=_joined([part.mask for *_, part in taken])[order],
+            lanes=_across([part.lanes for *_, part in taken], self.sequence.plan.lane_count)[:, order],
+            valid=_joined([part.valid for *_, part in taken], dtype=np.uint64)[order],
+            texts=[
+                _joined([part.texts[index] for *_, part in taken], dtype=np.object_)[order]
+                for index in range(self.sequence.plan.text_count)
+            ],
+        )
+        complete = self._matches.apply(rows)
+        measures = self._measures_of(complete)
+        if not self.sequence.plan.by_duration:
+            return self._columns(own.at, at[order][complete.by], measures), None
+        by = np.searchsorted(newest[1:], complete.times + self.sequence.plan.lateness_us)
+        due = self._due(complete, clock_at[by], measures) if len(by) else None
+        return self._columns(own.at, np.empty(0, np.int64), measures), due
+
+    def _clock(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
+        """The places of all that arrived in the sequence's streams, and the newest time before and with each."""
+        at = _joined([arrival.at for arrival in arrivals])
+        order = np.argsort(at, kind="stable")
+        times = _joined([raw(arrival.events.column("event_time")) for arrival in arrivals])[order]
+        return at[order], np.maximum.accumulate(np.concatenate([[self._matches.newest], times]))
+
+    def _columns(self, own: _Integers, at: _Integers, measures: list[pa.Array[Any]]) -> dict[str, pa.Array[Any]]:
+        """The matches that arrivals completed, put beside the events that are decided."""
+        match = np.full(len(own), -1)
+        if len(own) and len(at):
+            row = np.minimum(np.searchsorted(own, at), len(own) - 1)
+            ours = np.nonzero(own[row] == at)[0]
+            match[row[ours]] = ours
+        which: Any = pa.array(match, mask=match < 0)
+        columns = [pa.array(match >= 0), *(column.take(which) for column in measures)]
+        return dict(zip(self.sequence.columns, columns, strict=True))
+
+    def _due(self, complete: Complete, at: _Integers, measures: list[pa.Array[Any]]) -> Arrived:
+        columns: dict[str, pa.Array[Any]] = {
+            "event_id": pa.array([f"{self.sequence.name}:{first}" for first in complete.ids], pa.string()),
+            "event_time": pa.array(complete.times, pa.timestamp("us")),
+            self.sequence.name: pa.array(np.full(len(at), fill_value=True)),
+            **dict(zip(self.sequence.measures, measures, strict=True)),
+        }
+        return Arrived(at, pa.RecordBatch.from_arrays(list(columns.values()), list(columns)))
+
+    def _measures_of(self, complete: Complete) -> list[pa.Array[Any]]:
+        count = len(complete.times)
+        columns = {text_column(index): pa.array(texts, pa.string()) for index, texts in complete.texts.items()}
+        # A record batch that may have rows and no columns.
+        nothing: Any = pa.array([{}] * count, pa.struct([]))
+        texts = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+        evaluation = Evaluation(self._measures, texts if columns else pa.RecordBatch.from_struct_array(nothing))
+        answers = self._measures.answers
+        evaluation.answer(complete.values[:answers], complete.valid[:answers])
+        evaluation.run(0)
+        return [evaluation.array(0, index) for index in range(len(self.sequence.measures))]
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """All state, as flat arrays, named after the sequence."""
+        return {f"{self.sequence.name}.{name}": array for name, array in self._matches.snapshot().items()}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """
+        Raises:
+            StateError: the arrays are not those of a snapshot of this sequence.
+        """
+        start = f"{self.sequence.name}."
+        self._matches.restore(
+            {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        )
+
+
+def follow(trackers: Iterable[Tracker], arrived: Mapping[str, Arrived], own: Arrived) -> tuple[Arrived, list[Arrived]]:
+    """The events that are decided with the columns of all sequences; and the matches by duration that have become
+    complete, with the same columns, of which only their own are not NULL.
+    """
+    columns = dict(zip(own.events.schema.names, own.events.columns, strict=True))
+    found: list[Arrived] = []
+    for tracker in trackers:
+        told, due = tracker.apply(arrived, own)
+        columns |= told
+        if due is not None:
+            found.append(due)
+    events = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    return Arrived(own.at, events), [Arrived(due.at, _widened(due.events, events.schema)) for due in found]
+
+
+def _widened(events: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """With all columns of the schema: NULL if they are not there."""
+    types: dict[str, Any] = {field.name: field.type for field in schema}
+    columns = [
+        events.column(name) if name in events.schema.names else pa.nulls(events.num_rows, type_)
+        for name, type_ in types.items()
+    ]
+    return pa.RecordBatch.from_arrays(columns, list(types))
+
+
+def _joined(parts: list[npt.NDArray[Any]], shape: tuple[int, ...] = (0,), dtype: Any = np.int64) -> npt.NDArray[Any]:
+    """The parts one after the other; of none, an empty array of that shape."""
+    return np.concatenate(parts) if parts else np.empty(shape, dtype)
+
+
+def _across(parts: list[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:
+    return np.concatenate(parts, axis=1) if parts else np.empty((rows, 0), np.int64)

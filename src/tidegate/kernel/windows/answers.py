@@ -1,0 +1,123 @@
+"""From running values to a row's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tidegate.kernel.machine.compiled import compiled
+from tidegate.kernel.windows.extremes import extreme_of
+from tidegate.kernel.windows.layout import (
+    AGGREGATE,
+    ALONE_BIT,
+    ALONE_VALUE,
+    ANSWER_FRONT,
+    ANSWER_KIND,
+    ANSWER_WINDOW,
+    ANSWER_WORDS,
+    COUNT,
+    COUNTED_ANSWERS,
+    CURSOR,
+    DISTINCT,
+    ENTITY_ANSWERS,
+    ENTITY_ANSWERS_END,
+    ENTITY_NUMBER,
+    EXCLUDES_ROW,
+    FIRST,
+    HIGH,
+    LAST,
+    LOW,
+    LOW_TIME,
+    SOURCE,
+    SQUARES_AT,
+    SUM,
+    UPPER,
+    VALID_COUNT,
+    VAR_POP,
+    VAR_SAMP,
+)
+from tidegate.kernel.windows.rowlog import NIL, VALID, of_slot, place, time_of, verdict_of_row
+from tidegate.kernel.windows.variance import variance_bits
+
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
+
+# What the upper half of an int64 is below.
+_HALF_RANGE = 2**31
+
+
+@compiled
+def _sum(heap: Any, running: Any) -> Any:
+    lower = heap[running + 1]
+    upper = heap[running] + (lower >> 32)
+    if upper >= _HALF_RANGE:
+        return _LARGEST
+    if upper < -_HALF_RANGE:
+        return _SMALLEST
+    return (upper << 32) | (lower & 0xFFFFFFFF)
+
+
+@compiled
+def _end_of_frame(rows: Any, layout: Any, answer: Any, slot: Any) -> Any:
+    """Whether the first or the last row of a frame is there and has a value, and the value."""
+    window, source = layout[answer + ANSWER_WINDOW], layout[answer + SOURCE]
+    row = of_slot(rows, slot, layout[layout[answer + ANSWER_FRONT] + HIGH])
+    if row == NIL or time_of(rows, row) < rows.heap[slot + layout[window + LOW_TIME]]:
+        return False, np.int64(0)
+    if layout[answer + ANSWER_KIND] == FIRST:
+        row = of_slot(rows, slot, layout[window + LOW])
+    at, verdict = place(rows, row), verdict_of_row(rows, row)
+    is_valid = (rows.heap[at + VALID] >> layout[source + verdict]) & 1 == 1
+    return is_valid, rows.heap[at + layout[source + 3 + verdict]]
+
+
+@compiled
+def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, answers: Any, i: Any) -> None:
+    """Answer a row: what excludes it before it is counted in, the rest once it is (`counted`). Its key's state is as of
+    the row's time.
+    """
+    first = layout[entity + (COUNTED_ANSWERS if counted else ENTITY_ANSWERS)]
+    end = layout[entity + (ENTITY_ANSWERS_END if counted else COUNTED_ANSWERS)]
+    for answer in range(first, end, ANSWER_WORDS):
+        kind, source, place = layout[answer + ANSWER_KIND], layout[answer + SOURCE], layout[answer + AGGREGATE]
+        known, value = True, np.int64(0)
+        if kind in (COUNT, DISTINCT):
+            value = of_slot(rows, slot, source)
+        elif kind == SUM:
+            value = _sum(rows.heap, slot + source)
+            known = of_slot(rows, slot, layout[answer + VALID_COUNT]) > 0
+        elif kind in (VAR_SAMP, VAR_POP):
+            count = of_slot(rows, slot, layout[answer + VALID_COUNT])
+            divisor = count - 1 if kind == VAR_SAMP else count
+            known = divisor > 0
+            if known:
+                value = variance_bits(rows.heap, slot + source, slot + layout[answer + SQUARES_AT], count, divisor)
+        elif kind in (FIRST, LAST):
+            known, value = _end_of_frame(rows, layout, answer, slot)
+        else:
+            front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
+            low_time = rows.heap[slot + layout[layout[answer + ANSWER_WINDOW] + LOW_TIME]]
+            known, value = extreme_of(rows, layout, front, source, cursor, slot, low_time)
+        answers.values[place, i] = value
+        answers.valid[place, i] = known
+
+
+@compiled
+def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) -> None:
+    """Answer a row that sees nothing of an entity's rows but itself, and of which no label is known."""
+    valid = arrivals.valid[layout[entity + ENTITY_NUMBER], i]
+    for answer in range(layout[entity + ENTITY_ANSWERS], layout[entity + ENTITY_ANSWERS_END], ANSWER_WORDS):
+        kind, bit = layout[answer + ANSWER_KIND], layout[answer + ALONE_BIT]
+        seen = (
+            layout[layout[answer + ANSWER_FRONT] + UPPER] == 0
+            and not layout[answer + EXCLUDES_ROW]
+            and (bit < 0 or (valid >> bit) & 1 == 1)
+        )
+        is_count = kind in (COUNT, DISTINCT)
+        value = np.int64(0)
+        if seen and is_count:
+            value = np.int64(1)
+        elif seen and kind != VAR_POP:
+            value = arrivals.values[layout[answer + ALONE_VALUE], i]
+        answers.values[layout[answer + AGGREGATE], i] = value
+        answers.valid[layout[answer + AGGREGATE], i] = is_count or (seen and kind != VAR_SAMP)
