@@ -54,6 +54,10 @@ class Day:
         self._transactions = self._frauds = 0
         self._kinds_left = list(KINDS)
         self._visits, self._visit_weights = list(VISITS), list(VISITS.values())
+        # The day begins with what the risk team found out the evening before.
+        evening = Story(company, self._numbers, self._rng, start_us)
+        evening.deny(company.fraudsters[0].device)
+        self._waiting += [(event.send_us, next(self._order), event) for event in evening.events]
 
     def until(self, time_us: int) -> list[Planned]:
         """The events to send before `time_us` that were not returned yet, in order of sending."""

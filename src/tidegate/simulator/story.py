@@ -206,7 +206,10 @@ class Story:
             "billing_address": payer.contact.address,
         }
         if fraud and payer.device not in card.devices and self.rng.random() < DENIED_SHARE:
+            known_us = self._now_us
+            self.wait(*LABEL_DELAY_S)
             self.deny(payer.device)
+            self._now_us = known_us
         return self._transaction(
             "app" if mobile else "shop",
             {
@@ -302,9 +305,7 @@ class Story:
         )
 
     def deny(self, device: str) -> None:
-        """The risk team puts a device on its list, some time from now."""
-        known_us = self._now_us
-        self.wait(*LABEL_DELAY_S)
+        """The risk team puts a device on its list."""
         fields = {
             "list": "deny",
             "device_id": device,
@@ -314,7 +315,6 @@ class Story:
             "added_by": "risk",
         }
         self._event("lists", "risk", fields)
-        self._now_us = known_us
 
     def label(self, transaction_id: str, *, is_fraud: bool) -> None:
         """The bank charges a fraud back, an analyst clears a genuine payment: some time from now."""
