@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.running import Company, sign_in
 
 from tidegate.desk.alert_list import alert_path
+from tidegate.streams.decision import Contribution, Counterfactual, Explanation
 
 #: As a shop sends it. Nothing of it that is personal may be on the screen before it is revealed.
 PERSONAL = {
@@ -43,6 +44,26 @@ def alert(company: Company):
     company.stream.decide(take(990))
     reasons = ["Five cards from one address within an hour", "The device is new to the customer"]
     return company.stream.decide(take(129_900), reasons=reasons)
+
+
+def test_the_page_tells_what_would_have_changed_it(company: Company, live: Page):
+    told = Explanation(
+        contributions=[Contribution("amount_to_mean", 1.9), Contribution("card_count_2h", -0.4)],
+        counterfactuals=[
+            Counterfactual("amount_minor", 47_999, "approve"),
+            Counterfactual("card_present", value=True, outcome="review"),
+        ],
+    )
+    alert = company.stream.decide(company.stream.transaction(), explanation=told)
+    live.goto(alert_path(alert.event_id))
+    changed = live.locator(".card", has_text="What would have changed it").locator("li")
+    expect(changed).to_have_count(2)
+    expect(changed.first).to_contain_text("479.99 EUR")
+    expect(changed.first).to_contain_text("approve")
+    expect(changed.last).to_contain_text("review")
+    moved = live.locator(".card", has_text="What moved the model")
+    expect(moved).to_contain_text("amount_to_mean = 11.37")
+    expect(moved).to_contain_text("card_count_2h = 7")
 
 
 def test_the_page_tells_why_and_what_is_around(company: Company, live: Page, alert):

@@ -16,7 +16,7 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, decision_hash
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, Explanation, decision_hash
 from tidegate.streams.schema import STREAMS, load_schema
 
 #: Of tests only: what they sign and link proves nothing to anyone.
@@ -84,6 +84,7 @@ class Stream:
         decided: bool = True,
         accepted_ms: int | None = None,
         detector: str = "card_fraud",
+        explanation: Explanation | None = None,
     ) -> Alert:
         """A decision and its alert; with `decided` False the alert comes before all else."""
         accepted_ms = accepted_ms or self.ports.clock.now_ms()
@@ -108,6 +109,7 @@ class Stream:
             shadow=["many_cards_one_ip"],
             points={"card_velocity": 60},
             freshness={"merchant_fraud_rate_30d": "defaulted"},
+            explanation=explanation,
             late=False,
             score=score,
             outcome=outcome,
