@@ -45,7 +45,7 @@ def _latency() -> dict[str, Any]:
     ]
 
 
-def _summed_up(workload: str, system: str, runs: list[dict[str, Any]], reference: list[float]) -> dict[str, Any]:
+def _summed_up(workload: str, system: str, runs: list[dict[str, Any]], reference: dict[str, float]) -> dict[str, Any]:
     rates = [run["events"] / run["seconds"] for run in runs]
     return {
         "workload": workload,
@@ -55,8 +55,7 @@ def _summed_up(workload: str, system: str, runs: list[dict[str, Any]], reference
         "cpu_s_per_million": round(statistics.median(run["cpu_s"] / run["events"] * 1e6 for run in runs), 3),
         "peak_rss_mb": round(max(run["peak_rss_mb"] for run in runs)),
         "mismatches": sum(
-            abs(got - wanted) > _SAME * max(1, abs(wanted))
-            for got, wanted in zip(runs[0]["checksums"], reference, strict=True)
+            abs(runs[0]["checksums"][name] - wanted) > _SAME * max(1, abs(wanted)) for name, wanted in reference.items()
         ),
         "repeats": len(runs),
     }
