@@ -23,11 +23,12 @@ from tidegate.commands.options import (
     AsJson,
     Data,
     instant,
+    log_of,
     password_of,
     print_json,
     progress_bar,
 )
-from tidegate.errors import NotFoundError, StateError, TidegateError
+from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
 
@@ -274,27 +275,25 @@ def verify(
     """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
     known, or nothing could be told.
     """
-    from tidegate.hosts.promotion import beginnings
+    from tidegate.hosts.promotion import first_detectors
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
     from tidegate.settings import read_settings
-    from tidegate.wiring import open_log, open_models
+    from tidegate.wiring import open_models
 
     if (event_id is None) == (not every and sample is None):
         raise typer.BadParameter("wanted either an event's id, or --all, or --sample and a number")
-    settings = read_settings(data=data)
-    if not settings.data.exists():
-        raise NotFoundError(f"verify: there is no folder {settings.data}; name the one of the log with --data")
-    log, tally = open_log(settings), Tally(told=event_id is not None)
+    log, models = log_of(read_settings(data=data), "verify"), open_models()
+    tally = Tally(told=event_id is not None)
     with progress_bar("verify", hidden=as_json) as progress:
         task = progress.add_task("verify", total=None)
         chosen = None if event_id is None else {event_id}
         for verdict in run(
             log,
-            beginnings(log, open_models()),
+            first_detectors(log, models),
             event_ids=chosen,
             sample=sample,
-            models=open_models(),
+            models=models,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         ):
             tally.add(verdict)

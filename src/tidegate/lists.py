@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from tidegate.errors import AccessError, NotFoundError, OverloadError, UsageError
+from tidegate.hosts.arrivals import batches
 from tidegate.ports.log import Log
 from tidegate.streams.lists import KINDS, LISTS, Listed, listed
 
@@ -26,8 +27,6 @@ _OTHERS = ("expires_at", "removed", "reason")
 
 #: Refusals that are told one by one.
 _TOLD = 20
-
-_RECORDS = 10_000
 
 Entry = dict[str, Any]
 
@@ -157,9 +156,5 @@ def standing(log: Log, name: str, now_us: int) -> list[Listed]:
 
 
 def _events(log: Log) -> Iterator[dict[str, Any]]:
-    at = dict.fromkeys(log.ends([LISTS]), 0)
-    while records := log.read(at, _RECORDS):
-        for record in records:
-            place = next(place for place in at if place.partition == record.partition)
-            at[place] = record.offset + 1
-            yield msgspec.json.decode(record.value)
+    for batch in batches(log, {}, log.ends([LISTS])):
+        yield from (msgspec.json.decode(record.value) for record in batch)

@@ -138,16 +138,16 @@ def _door(context: Context) -> None:
 
 def _engine(context: Context) -> None:
     from tidegate.hosts.local import LocalHost
-    from tidegate.hosts.promotion import beginnings
+    from tidegate.hosts.promotion import first_detectors
 
-    settings, log = context.settings, open_log(context.settings)
+    settings, log, models = context.settings, open_log(context.settings), open_models()
     host = LocalHost(
         log,
         open_snapshots(settings),
-        beginnings(log, open_models()),
+        first_detectors(log, models),
         open_clock(),
         snapshot_every_ms=settings.snapshot_every_s * 1000,
-        models=open_models(),
+        models=models,
     )
     context.ready()
     host.run(context.stop)

@@ -135,14 +135,16 @@ def begin_detectors(settings: Settings) -> list[str]:
     names of the others whose folder holds another version than the one that decides.
     """
     from tidegate.hosts.promotion import begin, standing_now
+    from tidegate.kernel.detector import compile_detector
 
     log = open_log(settings)
-    others: list[str] = []
+    versions: dict[str, str] = {}
     for name in settings.live:
-        begin(log, name, read_detector_texts(settings.detectors / name), open_clock())
-        live = standing_now(log)[name].live
-        if live is None or live.version != read_detector(settings.detectors / name).version:
-            others.append(name)
+        texts = read_detector_texts(settings.detectors / name)
+        begin(log, name, texts, open_clock())
+        versions[name] = compile_detector(name, texts).version
+    live = {name: standing.live for name, standing in standing_now(log).items()}
+    others = [name for name, version in versions.items() if (now := live[name]) is None or now.version != version]
     log.close()
     return others
 

@@ -22,7 +22,7 @@ from tidegate.hosts import local
 from tidegate.hosts.arrivals import arrivals, schemas_of
 from tidegate.hosts.forecast import BLOCK_DECISIONS, MAX_CHANCE, limit
 from tidegate.hosts.local import LocalHost
-from tidegate.hosts.promotion import begin, beginnings, release, standing_now, texts_of
+from tidegate.hosts.promotion import begin, first_detectors, release, standing_now, texts_of
 from tidegate.hosts.rollout import controls
 from tidegate.hosts.verify import verify
 from tidegate.kernel.decide import Kernel
@@ -211,7 +211,7 @@ def test_the_first_version_is_recorded_once_and_holds_from_the_start(company: Co
     company.log.append(stream(20, seed=1))
     begin(company.log, "small", texts(), company.clock)
     begin(company.log, "small", texts(LAX), company.clock)
-    [first] = beginnings(company.log)
+    [first] = first_detectors(company.log)
     assert (first.name, first.version) == ("small", SMALL.version)
     company.decide(first)
     assert len(decisions(company.log)) == 20

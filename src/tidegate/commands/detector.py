@@ -11,7 +11,9 @@ import typer
 from tidegate.commands.options import (
     FOUND_WRONG,
     AsJson,
+    By,
     Data,
+    log_of,
     password_of,
     print_json,
     progress_bar,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from tidegate.hosts.diff import Diff
     from tidegate.hosts.history import Batches
     from tidegate.kernel.detector import Detector
-    from tidegate.ports.log import Log
     from tidegate.streams.control import Status
 
 #: Sources of events that `diff` knows beside files.
@@ -31,7 +32,6 @@ LOG, LAKE = "log", "lake"
 
 app = typer.Typer(help="Check, compare and release detectors.", no_args_is_help=True)
 
-By = Annotated[str, typer.Option("--as", help="Who does it: a person who may sign in. The password is asked for.")]
 Version = Annotated[str | None, typer.Option("--version", help="A version that was released before.")]
 
 
@@ -127,7 +127,7 @@ def _history(settings: Settings, source: str, mapping: Path | None, streams: lis
     if source in (LOG, LAKE):
         if mapping is not None:
             raise UsageError(f"diff: wanted --mapping with a file alone, got it with {source}")
-        log = _log(settings)
+        log = log_of(settings, "detector")
         return (
             history.of_log(log, streams, progress)
             if source == LOG
@@ -148,21 +148,13 @@ def _read(settings: Settings, told: str) -> Detector:
     name, at, version = told.partition("@")
     if not at:
         return read_detector(Path(told))
-    log = _log(settings)
+    log = log_of(settings, "detector")
     if version in ("live", "shadow"):
         release = getattr(standing_now(log).get(name, Standing()), version)
         if release is None:
             raise NotFoundError(f"detector {name!r}: no version of it is {version}")
         version = release.version
     return compile_detector(name, texts_of(log, name, version), open_models())
-
-
-def _log(settings: Settings) -> Log:
-    from tidegate.wiring import open_log
-
-    if not settings.data.exists():
-        raise NotFoundError(f"there is no folder {settings.data}; name the one of the log with --data")
-    return open_log(settings)
 
 
 @app.command()
@@ -183,7 +175,7 @@ def promote(
     from tidegate.wiring import open_models, read_detector_texts
 
     settings = read_settings(data=data)
-    log = _log(settings)
+    log = log_of(settings, "detector")
     texts = texts_of(log, name, version) if version else read_detector_texts(settings.detectors / name)
     detector = compile_detector(name, texts, open_models())
     if examples.FILE in texts and examples.check_examples(detector, texts[examples.FILE]):
@@ -205,7 +197,7 @@ def retire(
     from tidegate.streams.control import Standing
 
     settings = read_settings(data=data)
-    log = _log(settings)
+    log = log_of(settings, "detector")
     standing = standing_now(log).get(name, Standing())
     running = [release.version for release in (standing.live, standing.shadow) if release]
     ended = version or (standing.live.version if standing.live else None)
@@ -218,12 +210,12 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
     """As whoever may; told to the audit trail before it is done."""
     from tidegate.governance.roles import require
     from tidegate.hosts.promotion import release
-    from tidegate.kernel.detector import compile_detector
+    from tidegate.kernel.detector import version_of
     from tidegate.ports.audit import AuditEntry
-    from tidegate.wiring import open_audit, open_clock, open_identity, open_lake, open_log, open_models, open_snapshots
+    from tidegate.wiring import open_audit, open_clock, open_identity, open_lake, open_models, open_snapshots
 
     identity, audit, clock = open_identity(settings), open_audit(settings), open_clock()
-    on = f"{name} {compile_detector(name, texts).version}"
+    on = f"{name} {version_of(texts)}"
 
     def told(outcome: Literal["done", "refused"]) -> None:
         audit.write(
@@ -241,7 +233,7 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
     with progress_bar("windows", hidden=as_json) as progress:
         task = progress.add_task("windows", total=None)
         released = release(
-            open_log(settings),
+            log_of(settings, "detector"),
             open_snapshots(settings),
             lambda: open_lake(settings),
             name,
@@ -267,7 +259,7 @@ def shadow(
     from tidegate.wiring import open_shadow_log
 
     settings = read_settings(data=data)
-    _print_diff(shadow_diff(_log(settings), open_shadow_log(settings), name), as_json=as_json)
+    _print_diff(shadow_diff(log_of(settings, "detector"), open_shadow_log(settings), name), as_json=as_json)
 
 
 @app.command("list")
@@ -275,7 +267,7 @@ def list_(data: Data = None, as_json: AsJson = False) -> None:
     """Say which version of each detector is live, which is shadow, and which rules are demoted."""
     from tidegate.hosts.promotion import standing_now
 
-    standings = standing_now(_log(read_settings(data=data)))
+    standings = standing_now(log_of(read_settings(data=data), "detector"))
     if as_json:
         print_json(standings)
         return
@@ -297,7 +289,7 @@ def history(
     from tidegate.hosts.rollout import controls
     from tidegate.streams.control import Release
 
-    log = _log(read_settings(data=data))
+    log = log_of(read_settings(data=data), "detector")
     found = [(record.offset, control) for record, control in controls(log) if control.detector == name]
     if not found:
         raise NotFoundError(f"detector {name!r}: the log knows no version of it")

@@ -9,15 +9,23 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.commands.options import FOUND_WRONG, AsJson, Data, instant, password_of, print_json, progress_bar
-from tidegate.errors import NotFoundError
+from tidegate.commands.options import (
+    FOUND_WRONG,
+    AsJson,
+    By,
+    Data,
+    instant,
+    log_of,
+    password_of,
+    print_json,
+    progress_bar,
+)
 
 app = typer.Typer(help="Lists: deny, allow, watch, or whatever a detector joins.", no_args_is_help=True)
 
 #: Things on a list that are printed; `--json` prints all.
 PRINTED = 100
 
-By = Annotated[str, typer.Option("--as", help="Who does it: a person who may sign in. The password is asked for.")]
 Kind = Annotated[str, typer.Argument(help="What it is: device_id, pan, email, ip, country, ...")]
 ListName = Annotated[str, typer.Argument(help="The list's name.")]
 Reason = Annotated[str | None, typer.Option(help="Why.")]
@@ -116,12 +124,9 @@ def show_list(name: ListName, data: Data = None, as_json: AsJson = False) -> Non
     """Show what is on a list now. Personal things are shown as their tokens."""
     from tidegate.lists import standing
     from tidegate.settings import read_settings
-    from tidegate.wiring import open_clock, open_log
+    from tidegate.wiring import open_clock
 
-    settings = read_settings(data=data)
-    if not settings.data.exists():
-        raise NotFoundError(f"list: there is no folder {settings.data}; name the one of the log with --data")
-    found = standing(open_log(settings), name, open_clock().now_ms() * 1000)
+    found = standing(log_of(read_settings(data=data), "list"), name, open_clock().now_ms() * 1000)
     if as_json:
         print_json([each._asdict() for each in found])
     else:

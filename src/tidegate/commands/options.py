@@ -5,17 +5,24 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tidegate.errors import NotFoundError
+from tidegate.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegate.ports.log import Log
+
 #: Exit codes, the same for every command.
 DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
+By = Annotated[str, typer.Option("--as", help="Who does it: a person who may sign in. The password is asked for.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 
 
@@ -26,6 +33,19 @@ def instant(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"wanted a time such as 2026-03-01 or 2026-03-01T12:00:00Z; got {text!r}") from None
     return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def log_of(settings: Settings, what: str) -> Log:
+    """The log in a folder that is there; `what` names the command in the error.
+
+    Raises:
+        NotFoundError: there is no such folder.
+    """
+    from tidegate.wiring import open_log
+
+    if not settings.data.exists():
+        raise NotFoundError(f"{what}: there is no folder {settings.data}; name the one of the log with --data")
+    return open_log(settings)
 
 
 def print_json(value: object) -> None:

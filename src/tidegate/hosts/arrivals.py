@@ -51,6 +51,11 @@ def place_of(record: Record) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
 
 
+def after(records: Iterable[Record]) -> Positions:
+    """How far the partitions of these records are read once they are."""
+    return {place_of(record): record.offset + 1 for record in records}
+
+
 def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
     """What stands between `start` (where a partition is missing: its first record) and `ends`, in order of append."""
     at = {place: start.get(place, 0) for place in ends}
@@ -59,7 +64,7 @@ def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record
         if not batch:
             return
         yield batch
-        at |= {place_of(record): record.offset + 1 for record in batch}
+        at |= after(batch)
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | None]]:
@@ -75,11 +80,12 @@ def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | Non
         yield run, None
 
 
-def inputs_of(records: Sequence[Record], read: Positions) -> list[dict[str, int]]:
-    """For each record, how much of the partitions that `read` names was read up to and with it; `read` is how much was
-    before.
+def inputs_of(records: Sequence[Record], read: Positions, streams: Iterable[str]) -> list[dict[str, int]]:
+    """For each record, how much of the streams and of the control stream was read up to and with it; `read` is how much
+    of all was before.
     """
-    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items()}
+    minded = (*streams, DETECTORS)
+    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items() if place.topic in minded}
     inputs: list[dict[str, int]] = []
     for record in records:
         name = f"{record.topic}/{record.partition}"

@@ -25,7 +25,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.recovery import Recovery
 from tidegate.hosts.rollout import Deciding, Rollout
@@ -131,9 +131,9 @@ class LocalHost:
         entries: list[Entry] = []
         for run, control in runs(records):
             entries += self._decide_run(run, read, polled_ms)
-            read = read | {place_of(record): record.offset + 1 for record in run}
+            read = read | after(run)
             if control is not None:
-                read[place_of(control)] = control.offset + 1
+                read |= after([control])
                 if not self._rollout.follow(control):
                     entries.append(self._rejected(control, "a version of a detector, or a rule's demotion"))
         return entries
@@ -143,8 +143,7 @@ class LocalHost:
         streams = self._rollout.streams
         arrived = arrivals(records, schemas_of(streams))
         decode_us = (time.perf_counter_ns() - started_ns) // 1000
-        minded = {place: offset for place, offset in read.items() if place.topic in (*streams, DETECTORS)}
-        inputs = inputs_of(records, minded)
+        inputs = inputs_of(records, read, streams)
         entries: list[Entry] = []
         for deciding in self._rollout.deciding:
             started_ns = time.perf_counter_ns()

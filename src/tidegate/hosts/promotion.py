@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, place_of, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, schemas_of
 from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
 from tidegate.hosts.recovery import keep_next
 from tidegate.hosts.rollout import controls
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.decisions import Decisions
-from tidegate.kernel.detector import Detector, compile_detector
+from tidegate.kernel.detector import Detector, compile_detector, version_of
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Entry, Log, Positions
@@ -59,13 +59,18 @@ class _Firings:
 
 
 def begin(log: Log, name: str, texts: Mapping[str, str], clock: Clock) -> None:
-    """Record the version that decides from the log's first record on, unless the control stream knows the detector."""
+    """Record the version that decides from the log's first record on, unless the control stream knows the detector.
+
+    Raises:
+        DetectorError: the texts are wrong.
+    """
     if all(control.detector != name for _, control in controls(log)):
+        compile_detector(name, texts)
         release = _release(name, texts, "live", SETTINGS, clock)
         _append(log, msgspec.structs.replace(release, from_start=True))
 
 
-def beginnings(log: Log, models: Models | None = None) -> list[Detector]:
+def first_detectors(log: Log, models: Models | None = None) -> list[Detector]:
     """What decides from the log's first record on, as the control stream says."""
     released = (control for _, control in controls(log) if isinstance(control, Release) and control.from_start)
     return [compile_detector(release.detector, release.texts, models) for release in released]
@@ -124,8 +129,9 @@ def standing_now(log: Log) -> dict[str, Standing]:
 
 def _release(name: str, texts: Mapping[str, str], status: Status, by: str, clock: Clock) -> Release:
     deciding = {file: text for file, text in texts.items() if file != FILE}
-    version = compile_detector(name, deciding).version
-    return Release(detector=name, version=version, status=status, texts=deciding, by=by, at_ms=clock.now_ms())
+    return Release(
+        detector=name, version=version_of(deciding), status=status, texts=deciding, by=by, at_ms=clock.now_ms()
+    )
 
 
 def _append(log: Log, release: Release) -> None:
@@ -145,7 +151,7 @@ def _fill(log: Log, snapshots: Snapshots, lake: Callable[[], Lake], detector: De
     at: Positions = dict.fromkeys(log.ends([*detector.streams, DETECTORS]), 0)
     while records := log.read(at, BATCH_RECORDS):
         firings.add(kernel.decide(arrivals(records, schemas_of(detector.streams)).by_stream))
-        at |= {place_of(record): record.offset + 1 for record in records}
+        at |= after(records)
         done += len(records)
         progress(done)
         if len(records) < BATCH_RECORDS:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.rollout import Rollout
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
@@ -55,9 +55,9 @@ class ShadowHost:
             entries: list[Entry] = []
             for run, control in runs(records):
                 entries += self._decide(run)
-                self._at |= {place_of(record): record.offset + 1 for record in run}
+                self._at |= after(run)
                 if control is not None:
-                    self._at[place_of(control)] = control.offset + 1
+                    self._at |= after([control])
                     self._rollout.follow(control)
             position = [(place.topic, place.partition, offset) for place, offset in self._at.items()]
             entries.append(Entry(POSITIONS, POSITIONS, _encode(position), self._clock.now_ms()))
@@ -79,8 +79,7 @@ class ShadowHost:
         if not streams:
             return []
         arrived = arrivals(records, schemas_of(streams))
-        minded = {place: offset for place, offset in self._at.items() if place.topic in (*streams, DETECTORS)}
-        inputs = inputs_of(records, minded)
+        inputs = inputs_of(records, self._at, streams)
         now_ms = self._clock.now_ms()
         entries: list[Entry] = []
         for deciding in self._rollout.deciding:

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import arrivals, batches, inputs_of, place_of, runs, schemas_of
+from tidegate.hosts.arrivals import after, arrivals, batches, inputs_of, runs, schemas_of
 from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
@@ -223,7 +223,7 @@ class _Pass:
             for run, control in runs(batch):
                 yield from self._decide(run, kernels, at)
                 if control is not None:
-                    at[place_of(control)] = control.offset + 1
+                    at |= after([control])
                     self._follow(decode_control(control.value))
                     kernels = {version: kernels[version] for version in kernels if self._needs(version)}
             done += len(batch)
@@ -251,7 +251,7 @@ class _Pass:
     def _decide(self, run: Sequence[Record], kernels: Mapping[str, Kernel], at: Positions) -> Iterator[Verdict]:
         """Have the kernels decide a run of the log after `at`, which moves; verdicts on what is stored about it."""
         arrived, before = arrivals(run, self._schemas), dict(at)
-        at |= {place_of(record): record.offset + 1 for record in run}
+        at |= after(run)
         live = self._standing.live
         for version, kernel in kernels.items():
             if live is None or version != live.version:
@@ -264,8 +264,7 @@ class _Pass:
         due: dict[str, _Claim] = {}
         yield from self._due(frozenset(ids), at, due)
         some = decisions.take(np.array([row for row, event_id in enumerate(ids) if event_id in due], np.int64))
-        streams = (*decisions.detector.streams, DETECTORS)
-        inputs = inputs_of(run, {place: offset for place, offset in before.items() if place.topic in streams})
+        inputs = inputs_of(run, before, decisions.detector.streams)
         for made, index in zip(some.records(), some.at.tolist(), strict=True):
             yield self._compare(due[made.event_id], made, inputs[index])
 

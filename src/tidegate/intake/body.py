@@ -10,8 +10,11 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from tidegate.errors import OverloadError
+from tidegate.intake.decode import JSON, NDJSON, Split, split_json, split_lines
 from tidegate.intake.limits import BODY_TIMEOUT_S, MAX_BODY_BYTES, MAX_BYTES_IN_FLIGHT, RETRY_AFTER_S
 from tidegate.intake.metrics import Metrics
+
+_SPLITS: dict[str, Split] = {JSON: split_json, NDJSON: split_lines}
 
 #: After a body was refused half-way, what follows on the connection is the rest of it.
 _CLOSE = {"Connection": "close"}
@@ -32,6 +35,15 @@ def content_type(request: Request, *, among: tuple[str, ...]) -> str:
             {"Accept-Post": ", ".join(among)},
         )
     return given.strip()
+
+
+def split_of(request: Request) -> Split:
+    """How the body is cut into its elements, by its media type: JSON or NDJSON.
+
+    Raises:
+        HTTPException: 415, as `content_type`.
+    """
+    return _SPLITS[content_type(request, among=(JSON, NDJSON))]
 
 
 class Bodies:

@@ -15,8 +15,8 @@ from tidegate.errors import NotFoundError
 from tidegate.governance.roles import require, require_stream
 from tidegate.intake import openapi
 from tidegate.intake.answers import DecisionAnswer, Pending, Refused, Taken
-from tidegate.intake.body import content_type
-from tidegate.intake.decode import JSON, NDJSON, split_json, split_lines, split_nothing
+from tidegate.intake.body import content_type, split_of
+from tidegate.intake.decode import JSON, split_nothing
 from tidegate.intake.door import Door
 from tidegate.intake.problems import MEDIA_TYPE, as_response, occurrence
 from tidegate.intake.protect import Protected
@@ -26,8 +26,6 @@ from tidegate.streams.schema import STREAMS
 TRANSACTIONS = "transactions"
 
 Stream = Annotated[str, Path(json_schema_extra={"enum": list(STREAMS)})]
-
-_SPLITS = {JSON: split_json, NDJSON: split_lines}
 
 
 def event_routes(door: Door) -> APIRouter:
@@ -52,7 +50,7 @@ def event_routes(door: Door) -> APIRouter:
         if stream not in STREAMS:
             raise NotFoundError(f"stream: wanted one of {', '.join(STREAMS)}; name one in the address")
         require_stream(principal, stream)
-        split = _SPLITS[content_type(request, among=(JSON, NDJSON))]
+        split = split_of(request)
         async with door.bodies.read(request) as body:
             prepared = await door.intake.prepare(stream, split, body, principal.name)
             return answer_of(await door.intake.append(stream, prepared))

@@ -14,8 +14,8 @@ from tidegate.errors import TidegateError
 from tidegate.governance.roles import require
 from tidegate.intake import openapi
 from tidegate.intake.answers import ListEntry
-from tidegate.intake.body import content_type
-from tidegate.intake.decode import JSON, NDJSON, split_json, split_lines
+from tidegate.intake.body import split_of
+from tidegate.intake.decode import split_lines
 from tidegate.intake.door import Door
 from tidegate.intake.events import answer_of
 from tidegate.intake.limits import MAX_EVENTS
@@ -36,8 +36,6 @@ _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 
 _decoder = msgspec.json.Decoder(ListEntry)
 _encoder = msgspec.json.Encoder()
-
-_SPLITS = {JSON: split_json, NDJSON: split_lines}
 
 
 def list_routes(door: Door) -> APIRouter:
@@ -60,7 +58,7 @@ def list_routes(door: Door) -> APIRouter:
         principal = door.access.principal(request)
         try:
             require(principal, "lists:write")
-            split = _SPLITS[content_type(request, among=(JSON, NDJSON))]
+            split = split_of(request)
             async with door.bodies.read(request) as body:
                 entries = _entries(list(split(body)))
                 told = {"event_time": door.clock.now_ms() * 1000, "list": name, "added_by": principal.name}

@@ -128,9 +128,7 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     Raises:
         DetectorError: a text is missing or wrong: file, line, column, what was found, what was expected.
     """
-    for file in TEXTS:
-        if file not in texts:
-            raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
+    version = version_of(texts)
     policy = compile_policy(POLICY, texts[POLICY])
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
     check_explained(POLICY, texts[POLICY], features)
@@ -146,7 +144,7 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)
     joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
-    return Detector(name, _version(texts), features, rules, policy, sequences, joins, model)
+    return Detector(name, version, features, rules, policy, sequences, joins, model)
 
 
 def _model(texts: Mapping[str, str], features: Features, models: Loader | None) -> Model:
@@ -154,7 +152,15 @@ def _model(texts: Mapping[str, str], features: Features, models: Loader | None) 
     return compile_card(CARD, texts, types, missing=compile_missing(POLICY, texts[POLICY]), models=models)
 
 
-def _version(texts: Mapping[str, str]) -> str:
+def version_of(texts: Mapping[str, str]) -> str:
+    """The version that a detector of these texts has: see `Detector.version`.
+
+    Raises:
+        DetectorError: a text that every detector has is missing.
+    """
+    for file in TEXTS:
+        if file not in texts:
+            raise DetectorError(file, 0, 0, "no such text", f"the texts {', '.join(TEXTS)}")
     digest = hashlib.sha256()
     # The card holds the hash of the model's file.
     for file in (*TEXTS, *(name for name in (SEQUENCES, CARD) if name in texts)):
