@@ -201,3 +201,17 @@ def test_columns_that_can_not_be_explained_are_refused(columns, message):
     }
     with pytest.raises(DetectorError, match=message):
         compile_detector("explained", texts)
+
+
+def test_what_a_sequence_reads_is_not_explained():
+    """Its matches would be others; what a comment names is of no account."""
+    sequences = """
+        -- Whatever card_present says.
+        SELECT * FROM transactions MATCH_RECOGNIZE (
+            PARTITION BY pan ORDER BY event_time MEASURES B.event_time AS at
+            AFTER MATCH SKIP PAST LAST ROW
+            PATTERN (A B) WITHIN INTERVAL '1' MINUTE
+            DEFINE A AS AMOUNT_MINOR < 100, B AS amount_minor > 50000
+        ) AS tested;"""
+    detector = compile_detector("explained", {**TEXTS, "sequences.sql": sequences})
+    assert detector.policy.explain == ("card_present", "channel", "merchant_country")

@@ -10,6 +10,7 @@ from tidegate.errors import DetectorError
 from tidegate.kernel.detector import compile_detector
 from tidegate.kernel.features import compile_features
 from tidegate.kernel.language.expressions import BIGINT, TIMESTAMP
+from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.policy import compile_policy
 from tidegate.kernel.rules import compile_rules, spell_value
 
@@ -50,7 +51,7 @@ def rules(text):
 
 
 def policy(text):
-    return compile_policy("policy.yaml", text)
+    return compile_policy(Yaml.parse("policy.yaml", text))
 
 
 def one(**changed):

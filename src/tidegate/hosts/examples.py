@@ -13,7 +13,6 @@ from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.language.bind import near
-from tidegate.kernel.language.times import parse_duration
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.policy import OUTCOMES
 from tidegate.streams.decision import Decision
@@ -160,11 +159,11 @@ class _Reader:
         for key in (_LABEL, _EXPECT):
             if key in written and not decided:
                 written[key].fail(f"{key} of an event of {schema.name}", f"{key} of {self._detector.stream.name} alone")
-        time_us += _duration(written[_AFTER]) if _AFTER in written else 0
+        time_us += written[_AFTER].duration_us() if _AFTER in written else 0
         repeat = written[_REPEAT].number() if _REPEAT in written else 1
         if not 1 <= repeat <= _MAX_REPEAT:
             written[_REPEAT].fail(f"{repeat} times", f"1 to {_MAX_REPEAT:,}")
-        step_us = _duration(written[_EVERY]) if _EVERY in written else 0
+        step_us = written[_EVERY].duration_us() if _EVERY in written else 0
         expected = self._expectation(written[_EXPECT]) if _EXPECT in written else every if decided else None
         due = self._expectation(written[_DUE]) if _DUE in written else None
         label = written[_LABEL].mapping(("is_fraud", "after")) if _LABEL in written else None
@@ -181,7 +180,7 @@ class _Reader:
                     node.fail(f"an event without {field.name}", f"{field.name}, here or under its kind")
             if label:
                 is_fraud = _scalar(label["is_fraud"], "boolean", number)
-                example.labels.append((time_us + _duration(label["after"]), event_id, is_fraud))
+                example.labels.append((time_us + label["after"].duration_us(), event_id, is_fraud))
             last = number == repeat or expected is every
             example.steps.append(_Step(schema.name, columns, expected if last else None, due if last else None))
         return time_us
@@ -255,10 +254,3 @@ def _scalar(node: Yaml, kind: str, number: int) -> Any:
                 return written.replace("{n}", str(number))
     except (ValueError, KeyError):
         node.fail(repr(written[:60]), f"a {kind}")
-
-
-def _duration(node: Yaml) -> int:
-    duration_us = parse_duration(node.words())
-    if duration_us is None:
-        node.fail(repr(node.words()[:60]), "a duration as '10 minutes'")
-    return duration_us

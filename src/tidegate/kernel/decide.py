@@ -18,7 +18,7 @@ from tidegate.kernel.machine.hashing import hash_column, hash_keys
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.sequences.tracking import Tracker, follow
-from tidegate.kernel.stages import EVENT_ID, LANES, Stages
+from tidegate.kernel.stages import EVENT_ID, Stages
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
 
 
@@ -115,9 +115,7 @@ class Kernel:
         self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]
     ) -> Arrivals:
         rows = own.events.num_rows
-        values, known = evaluation.outputs(LANES)
-        kept = len(self.detector.compiled.values)
-        times, values, valid = values[-1], values[:kept] * known[:kept], values[kept:-1] != 0
+        times, values, valid = self._stages.lanes(evaluation)
         keys = np.empty((len(self._parts), rows, 2), np.int64)
         places = self._parts.copy()
         places[:, 1:] = evaluation.first_hash(places[:, 1:])

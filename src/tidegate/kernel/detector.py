@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from tidegate.kernel.explained import check_explained
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
 from tidegate.kernel.language.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
+from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
 from tidegate.kernel.policy import Policy, compile_policy
@@ -129,27 +129,28 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
         DetectorError: a text is missing or wrong: file, line, column, what was found, what was expected.
     """
     version = version_of(texts)
-    policy = compile_policy(POLICY, texts[POLICY])
+    root = Yaml.parse(POLICY, texts[POLICY])
+    policy = compile_policy(root)
     features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
-    check_explained(POLICY, texts[POLICY], features)
+    check_explained(root, features)
     sequences: tuple[Sequence, ...] = ()
     if SEQUENCES in texts:
         taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
         sequences = compile_sequences(SEQUENCES, texts[SEQUENCES], taken=taken, lateness_us=policy.lateness_us)
         features = with_matches(features, sequences)
         # What a sequence reads may change its matches, which can't be told.
-        told = tuple(name for name in policy.explain if not re.search(rf"\b{name}\b", texts[SEQUENCES]))
-        policy = replace(policy, explain=told)
-    model = _model(texts, features, models) if CARD in texts else None
+        read = {name for sequence in sequences for name in sequence.reads(features.stream)}
+        policy = replace(policy, explain=tuple(name for name in policy.explain if name not in read))
+    model = _model(texts, root, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)
-    joins = compile_freshness(POLICY, texts[POLICY], (join.name for join in features.joins.joins))
+    joins = compile_freshness(root, (join.name for join in features.joins.joins))
     return Detector(name, version, features, rules, policy, sequences, joins, model)
 
 
-def _model(texts: Mapping[str, str], features: Features, models: Loader | None) -> Model:
+def _model(texts: Mapping[str, str], policy: Yaml, features: Features, models: Loader | None) -> Model:
     types = {name: str(expression.type) for name, expression in features.expressions.items()}
-    return compile_card(CARD, texts, types, missing=compile_missing(POLICY, texts[POLICY]), models=models)
+    return compile_card(CARD, texts, types, missing=compile_missing(policy), models=models)
 
 
 def version_of(texts: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tidegate.kernel.machine.program import Evaluation
 from tidegate.kernel.plan import CURRENT_ROW, NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
-from tidegate.kernel.stages import LANES, Judged, Stages
+from tidegate.kernel.stages import Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
 from tidegate.streams.schema import Field
 
@@ -53,8 +53,8 @@ class Answered(NamedTuple):
         return cls(*(np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)))
 
 
-class Lanes(NamedTuple):
-    """What windows take of n events."""
+class _Counted(NamedTuple):
+    """What windows count of n events, by lane."""
 
     values: npt.NDArray[np.int64]
     """int64[l, n]"""
@@ -160,16 +160,15 @@ class Explainer:
         judged = self._stages.judge(evaluation, after, answered.values, answered.valid)
         return np.where(told, judged.outcome, len(OUTCOMES)).astype(np.int8)
 
-    def _lanes(self, evaluation: Evaluation) -> Lanes:
+    def _lanes(self, evaluation: Evaluation) -> _Counted:
         """What the windows take of each event."""
-        values, known = evaluation.outputs(LANES)
-        kept = len(self._detector.compiled.values)
+        _, values, valid = self._stages.lanes(evaluation)
         of_lane = self._detector.compiled.plan.lanes
         words = np.zeros((len(of_lane), values.shape[1]), np.int64)
         for word, number in zip(words, of_lane, strict=True):
             if number != NO_VALUE:
-                word[:] = values[number] * known[number]
-        return Lanes(words, values[kept:-1] != 0)
+                word[:] = values[number]
+        return _Counted(words, valid)
 
 
 class _Search:
@@ -203,7 +202,7 @@ class _Search:
 
 
 def with_other_rows(
-    plan: WindowPlan, answered: Answered, before: Lanes, after: Lanes
+    plan: WindowPlan, answered: Answered, before: _Counted, after: _Counted
 ) -> tuple[Answered, npt.NDArray[np.bool_]]:
     """What the windows would have answered, had the lanes of the events themselves been others, and bool[n]: whether
     that can be told. The keys are the same.

@@ -11,13 +11,13 @@ from tidegate.kernel.language.yamltext import Yaml
 _KINDS = ("long", "boolean", "enum", "string")
 
 
-def check_explained(file: str, text: str, features: Features) -> None:
+def check_explained(root: Yaml, features: Features) -> None:
     """
     Raises:
         DetectorError: a column is none of the stream's, personal, of no kind to try other values of, or one that
             windows or joins look up rows by: what they would have found can't be told.
     """
-    named = Yaml.parse(file, text).items().get("explain")
+    named = root.items().get("explain")
     fields = {field.name: field for field in features.stream.fields}
     looked_up = {column for entity in features.plan.entities for column in entity.columns}
     for name in looked_up & features.derived.keys():

@@ -8,11 +8,8 @@ from functools import cached_property
 from sqlglot import exp
 
 from tidegate.kernel.language.aggregates import Aggregates
-from tidegate.kernel.language.bind import Binder
+from tidegate.kernel.language.bind import Binder, check_told
 from tidegate.kernel.language.expressions import (
-    BOOLEAN,
-    DOUBLE,
-    INTEGER_DIGITS,
     TIMESTAMP,
     VARCHAR,
     Column,
@@ -141,9 +138,7 @@ def _items(source: Source, items: list[exp.Expr], aggregates: Aggregates) -> dic
         if any(name.lower() == other.lower() for other in features) or (taken and not is_column):
             source.fail(item, f"a second {name!r}", "a name that neither a column nor a feature has")
         expression = binder.bind(node)
-        if expression.type not in (BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP, *INTEGER_DIGITS):
-            wanted = "a number, BOOLEAN, VARCHAR or TIMESTAMP (write CAST(... AS DOUBLE) for a DECIMAL)"
-            source.fail(item, f"a feature of type {expression.type}", wanted)
+        check_told(source, item, "a feature", expression.type)
         if sum(1 for _ in walk(expression)) > MAX_PARTS:
             source.fail(item, f"an expression of more than {MAX_PARTS:,} parts", "a shorter one")
         features[name] = expression

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.language.bind import near
-from tidegate.kernel.language.times import UNITS_US, parse_duration
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.rules import MAX_POINTS
@@ -69,14 +68,14 @@ class Lack(NamedTuple):
         )
 
 
-def compile_freshness(file: str, text: str, joins: Iterable[str]) -> dict[str, JoinPolicy]:
+def compile_freshness(root: Yaml, joins: Iterable[str]) -> dict[str, JoinPolicy]:
     """The part `joins` of policy.yaml, by the name of the join.
 
     Raises:
         DetectorError: a join is unknown, or what is said of it is wrong.
     """
     known = list(joins)
-    named = Yaml.parse(file, text).items().get("joins")
+    named = root.items().get("joins")
     policies: dict[str, JoinPolicy] = {}
     for name, node in (named.items() if named else {}).items():
         if name not in known:
@@ -87,18 +86,17 @@ def compile_freshness(file: str, text: str, joins: Iterable[str]) -> dict[str, J
         policies[name] = JoinPolicy(
             missing=_effect(keys.get("missing")),
             stale=_effect(keys.get("stale")),
-            stale_after_us=_duration(keys["stale_after"]) if "stale_after" in keys else None,
+            stale_after_us=keys["stale_after"].duration_us() if "stale_after" in keys else None,
         )
     return policies
 
 
-def compile_missing(file: str, text: str) -> Effect:
+def compile_missing(root: Yaml) -> Effect:
     """The part `model` of policy.yaml: what follows where the model gives no score.
 
     Raises:
         DetectorError: it is not there, or wrong.
     """
-    root = Yaml.parse(file, text)
     node = root.items().get("model")
     if node is None:
         root.fail("no key 'model'", "model: {missing: ...}, what follows where the model gives no score")
@@ -115,13 +113,6 @@ def _effect(node: Yaml | None) -> Effect:
     if words != "nothing" and (points is None or int(points[1]) > MAX_POINTS):
         node.fail(repr(words[:60]), "nothing, review, decline or '20 points'")
     return Effect(points=int(points[1]) if points else 0)
-
-
-def _duration(node: Yaml) -> int:
-    duration_us = parse_duration(node.words())
-    if duration_us is None:
-        node.fail(repr(node.words()[:60]), f"a duration as '30 days', in {', '.join(UNITS_US)}s or weeks")
-    return duration_us
 
 
 def lacks(policies: Mapping[str, JoinPolicy], events: pa.RecordBatch) -> list[Lack]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.kernel.language.times import DAY_US, UNITS_US, parse_duration
+from tidegate.kernel.language.times import DAY_US
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.streams.decision import Outcome
 
@@ -44,12 +44,11 @@ class Policy:
         return np.maximum((scores >= self.review).astype(np.int8) + (scores >= self.decline), least)
 
 
-def compile_policy(file: str, text: str) -> Policy:
+def compile_policy(root: Yaml) -> Policy:
     """
     Raises:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
-    root = Yaml.parse(file, text)
     keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model", "explain"))
     cap = keys["cap"].number()
     if cap < 1:
@@ -75,10 +74,7 @@ def compile_policy(file: str, text: str) -> Policy:
 
 
 def _duration(node: Yaml) -> int:
-    words = node.words()
-    duration_us = parse_duration(words)
-    if duration_us is None:
-        node.fail(repr(words[:60]), f"a duration as '10 minutes', in {', '.join(UNITS_US)}s or weeks")
+    duration_us = node.duration_us()
     if duration_us > MAX_DURATION_US:
-        node.fail(repr(words), "at most 31 days")
+        node.fail(repr(node.words()), "at most 31 days")
     return duration_us

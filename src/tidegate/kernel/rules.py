@@ -11,7 +11,8 @@ import numpy as np
 
 from tidegate.kernel.features import Features
 from tidegate.kernel.language.bind import Binder, near
-from tidegate.kernel.language.expressions import TIMESTAMP, Column, Expression, SqlType, from_arrow
+from tidegate.kernel.language.expressions import TIMESTAMP, Expression, SqlType
+from tidegate.kernel.language.joins import stream_columns
 from tidegate.kernel.language.sql import check_in_duckdb, parse_expression
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.reach import can_hold
@@ -86,9 +87,7 @@ def compile_rules(
             name is there twice.
     """
     root = Yaml.parse(file, text).mapping(("rules",))
-    names: dict[str, Expression] = {
-        name: Column(name, from_arrow(arrow)) for name, arrow in features.stream.protected_columns.items()
-    }
+    names = stream_columns(features.stream)
     names |= {name.lower(): expression for name, expression in features.expressions.items()}
     names |= more or {}
     rules: dict[str, Rule] = {}

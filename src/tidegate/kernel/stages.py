@@ -69,6 +69,17 @@ class Judged(NamedTuple):
         )
 
 
+class Lanes(NamedTuple):
+    """What windows take of n events: v values, l lanes."""
+
+    times: npt.NDArray[np.int64]
+    """int64[n]"""
+    values: npt.NDArray[np.int64]
+    """int64[v, n]: 0 where there is none."""
+    valid: npt.NDArray[np.bool_]
+    """bool[l, n]"""
+
+
 class Stages:
     """A detector's expressions, model and policy. One thread at a time."""
 
@@ -105,6 +116,12 @@ class Stages:
         evaluation = Evaluation(self.program, events)
         evaluation.run(LANES)
         return evaluation
+
+    def lanes(self, evaluation: Evaluation) -> Lanes:
+        """What `begin` computed."""
+        values, known = evaluation.outputs(LANES)
+        kept = len(self.detector.compiled.values)
+        return Lanes(values[-1], values[:kept] * known[:kept], values[kept:-1] != 0)
 
     def judge(
         self,

@@ -7,7 +7,6 @@ read joined columns.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -19,7 +18,7 @@ from tidegate.errors import StateError
 from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.joins import versions
 from tidegate.kernel.joins.versions import LENGTH_BITS, NIL, TEXTS_END, TIME, VALID, VALUES, Asked, New, Table
-from tidegate.kernel.machine.hashing import combine, hash_column
+from tidegate.kernel.machine.hashing import combine, fingerprint, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.plan import NEVER, Join, JoinPlan, VersionedTable
@@ -96,7 +95,7 @@ class Joins:
 
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""
-        return np.frombuffer(hashlib.sha256(f"{STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+        return fingerprint(STATE_VERSION, self._plan)
 
 
 class _Table:

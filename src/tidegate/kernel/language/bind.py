@@ -17,6 +17,7 @@ from tidegate.kernel.language.expressions import (
     BOOLEAN,
     DOUBLE,
     INTEGER,
+    INTEGER_DIGITS,
     INTERVAL,
     MAX_PRECISION,
     NULL,
@@ -60,6 +61,17 @@ def near(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name.lower(), known, n=3)
     return f"a known name, such as {' or '.join(close)}" if close else f"one of {', '.join(known[:40])}"
+
+
+def check_told(source: Source, node: exp.Expr, what: str, type_: SqlType) -> None:
+    """That a decision can hold a value of the type.
+
+    Raises:
+        DetectorError: it can't.
+    """
+    if type_ not in (BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP, *INTEGER_DIGITS):
+        wanted = "a number, BOOLEAN, VARCHAR or TIMESTAMP (write CAST(... AS DOUBLE) for a DECIMAL)"
+        source.fail(node, f"{what} of type {type_}", wanted)
 
 
 class Binder:

@@ -128,7 +128,7 @@ def _joined_scope(source: Source, select: exp.Select) -> Scope:
         source.fail(select, "a SELECT without FROM", f"FROM one of {', '.join(STREAMS)}")
     stream = _stream(source, from_.this)
     scope = Scope(stream.schema, stream.name)
-    scope.add(stream.name, _columns(stream.schema))
+    scope.add(stream.name, stream_columns(stream.schema))
     scope.label.update(_label(stream.schema, stream.name))
     for join in select.args.get("joins") or []:
         _join(source, scope, join)
@@ -140,10 +140,18 @@ def _stream(source: Source, table: exp.Expr) -> _Table:
     others = _others(table, {"this", "alias"}) or table.alias_column_names
     if not isinstance(table, exp.Table) or others or not isinstance(table.this, exp.Identifier):
         source.fail(table, spell(table), f"FROM one stream, or a JOIN of one: {', '.join(STREAMS)}")
+    return _Table(stream_named(source, table, table.name), table.alias_or_name.lower())
+
+
+def stream_named(source: Source, at: exp.Expr | int, name: str) -> Schema:
+    """
+    Raises:
+        DetectorError: there is no such stream.
+    """
     try:
-        return _Table(load_schema(table.name.lower()), table.alias_or_name.lower())
+        return load_schema(name.lower())
     except NotFoundError:
-        source.fail(table, f"the unknown stream {table.name!r}", near(table.name, STREAMS))
+        source.fail(at, f"the unknown stream {name!r}", near(name, STREAMS))
 
 
 def _join(source: Source, scope: Scope, join: exp.Expr) -> None:
@@ -162,7 +170,7 @@ def _join(source: Source, scope: Scope, join: exp.Expr) -> None:
         source.fail(join, f"a join of {scope.stream.name} with {table.schema.name}", wanted)
     if any(key.startswith(f"{table.name}.") for key in scope.names):
         source.fail(join, f"a second table {table.name!r}", "AS another name")
-    scope.add(table.name, _columns(table.schema, f"{table.name}."))
+    scope.add(table.name, stream_columns(table.schema, f"{table.name}."))
     keys: list[tuple[str, str]] = []
     conditions: list[Expression] = []
     timed = False
@@ -188,7 +196,7 @@ def _is_of(node: exp.Expr, table: str) -> bool:
 
 def _own_condition(source: Source, table: _Table, node: exp.Expr) -> Expression:
     """A condition that a version must meet, over the columns of its stream."""
-    names = {f"{table.name}.{name}": column for name, column in _columns(table.schema).items()}
+    names = {f"{table.name}.{name}": column for name, column in stream_columns(table.schema).items()}
     return Binder(source, names).condition(node)
 
 
@@ -227,7 +235,8 @@ def _others(node: exp.Expr, allowed: set[str]) -> list[str]:
     return [name for name, part in node.args.items() if part and name not in allowed]
 
 
-def _columns(schema: Schema, prefix: str = "") -> dict[str, Expression]:
+def stream_columns(schema: Schema, prefix: str = "") -> dict[str, Expression]:
+    """What the names of a stream's columns stand for; `prefix` is put before each column's own."""
     columns = schema.protected_columns.items()
     return {name: Column(prefix + name, from_arrow(arrow)) for name, arrow in columns}
 

@@ -12,6 +12,7 @@ import yaml
 from tidegate.errors import DetectorError
 from tidegate.kernel.language.bind import near
 from tidegate.kernel.language.sql import Source
+from tidegate.kernel.language.times import UNITS_US, parse_duration
 
 #: Longest YAML text taken.
 MAX_YAML_CHARS = 1_000_000
@@ -109,6 +110,14 @@ class Yaml:
         if not isinstance(self.node, yaml.ScalarNode) or not re.fullmatch(r"[+-]?\d{1,9}", self.node.value):
             self.fail(self._kind(), "a whole number of up to 9 digits")
         return int(self.node.value)
+
+    def duration_us(self) -> int:
+        """A span of time: a whole number and a unit."""
+        words = self.words()
+        duration_us = parse_duration(words)
+        if duration_us is None:
+            self.fail(repr(words[:60]), f"a duration as '10 minutes', in {', '.join(UNITS_US)}s or weeks")
+        return duration_us
 
     def sql(self) -> Source:
         """A text of SQL, with its place: to the letter for one line and for a block after `|`."""

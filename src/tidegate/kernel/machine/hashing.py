@@ -7,6 +7,7 @@ of a simple form (counters, common prefixes) does worse, as one would with a has
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -209,3 +210,10 @@ def ordered_bits(values: np.ndarray) -> np.ndarray:
 def from_ordered_bits(bits: np.ndarray) -> np.ndarray:
     """The inverse of `ordered_bits`: float64[n]."""
     return np.where(bits < 0, bits ^ _ALL_BUT_SIGN, bits).view(np.float64)
+
+
+def fingerprint(state_version: int, plan: object) -> np.ndarray:
+    """uint8[32]: of a plan and of how its state is laid out. State is restored only under the fingerprint that it was
+    kept under.
+    """
+    return np.frombuffer(hashlib.sha256(f"{state_version} {plan!r}".encode()).digest(), np.uint8)

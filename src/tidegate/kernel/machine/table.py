@@ -81,6 +81,23 @@ def find_name(heap: Any, table: Any, h: Any, name: Any) -> Any:
 
 
 @compiled
+def find_key(heap: Any, table: Any, key0: Any, key1: Any) -> Any:
+    """The position of the entry that names a word of the heap where a key lies, in this word and the next; EMPTY if
+    there is none.
+    """
+    h = hash_of(key0, key1)
+    position = first_of(heap, table, h)
+    while entry_at(heap, table, position) != EMPTY:
+        entry = entry_at(heap, table, position)
+        if hash_in(entry) == h:
+            at = name_in(entry)
+            if heap[at] == key0 and heap[at + 1] == key1:
+                return position
+        position = after(heap, table, position)
+    return EMPTY
+
+
+@compiled
 def set_name(heap: Any, table: Any, position: Any, name: Any) -> None:
     """Let the entry at a position name another."""
     at = heap[table + TABLE_AT] + position

@@ -7,7 +7,6 @@ later than the lateness take no part, nor does one whose id and time a row of it
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,9 @@ import pyarrow as pa
 
 from tidegate.errors import StateError
 from tidegate.kernel.machine import table
+from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_AT, TABLE_COUNT, TABLE_REGISTERS, TABLE_SIZE
+from tidegate.kernel.plan import NEVER
 from tidegate.kernel.sequences import matchloop as loop
 from tidegate.kernel.sequences import matchstore
 from tidegate.kernel.sequences.conditions import new_work
@@ -36,9 +37,6 @@ _FIRST_ROWS = 1024
 _FIRST_SLOTS = 512
 _FIRST_THREADS = 512
 _FIRST_MATCHES = 64
-
-#: The time of no row: far enough from the ends of int64 that a span can be taken off.
-NEVER = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +238,7 @@ class Matches:
 
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""
-        return np.frombuffer(hashlib.sha256(f"{_STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+        return fingerprint(_STATE_VERSION, self._plan)
 
 
 def _slot_table(size: int, count: int) -> npt.NDArray[np.int64]:

@@ -73,17 +73,22 @@ def comes_before(store: Any, row: Any, other: Any) -> Any:
     return time < other_time or (time == other_time and row < other)
 
 
+@inlined
+def _take(registers: Any, records: Any, following: Any, free: Any, free_count: Any, end: Any) -> Any:
+    """The number of one more record: the first free one, whose word `following` names the next, or one never used."""
+    taken = registers[free]
+    if taken != NIL:
+        registers[free] = records[taken, following]
+        registers[free_count] -= 1
+    else:
+        taken = registers[end]
+        registers[end] += 1
+    return taken
+
+
 @compiled
 def take_thread(store: Any) -> Any:
-    registers = store.registers
-    thread = registers[FREE_THREAD]
-    if thread != NIL:
-        registers[FREE_THREAD] = store.threads[thread, FOLLOWING]
-        registers[FREE_THREADS] -= 1
-    else:
-        thread = registers[THREADS_END]
-        registers[THREADS_END] += 1
-    return thread
+    return _take(store.registers, store.threads, FOLLOWING, FREE_THREAD, FREE_THREADS, THREADS_END)
 
 
 @compiled
@@ -116,15 +121,8 @@ def find_slot(store: Any, key0: Any, key1: Any) -> Any:
 
 @compiled
 def open_slot(store: Any, key0: Any, key1: Any) -> Any:
-    registers = store.registers
-    slot = registers[FREE_SLOT]
-    if slot != NIL:
-        registers[FREE_SLOT] = store.slots[slot, KEY0]
-        registers[FREE_SLOTS] -= 1
-    else:
-        slot = registers[SLOTS_END]
-        registers[SLOTS_END] += 1
     slots = store.slots
+    slot = _take(store.registers, slots, KEY0, FREE_SLOT, FREE_SLOTS, SLOTS_END)
     slots[slot, KEY0], slots[slot, KEY1] = key0, key1
     slots[slot, HEAD], slots[slot, TAIL], slots[slot, THREADS] = NIL, NIL, NIL
     slots[slot, ROW_COUNT], slots[slot, THREAD_COUNT] = 0, 0

@@ -9,14 +9,12 @@ from typing import NoReturn
 
 from sqlglot import exp
 
-from tidegate.errors import NotFoundError
 from tidegate.kernel.features import RESERVED, Features
-from tidegate.kernel.language.bind import Binder, interval_us, near
+from tidegate.kernel.language.bind import Binder, check_told, interval_us, near
 from tidegate.kernel.language.coercions import MismatchError, convert, unify
 from tidegate.kernel.language.expressions import (
     BIGINT,
     BOOLEAN,
-    DOUBLE,
     INTEGER_DIGITS,
     TIMESTAMP,
     VARCHAR,
@@ -27,10 +25,10 @@ from tidegate.kernel.language.expressions import (
     Literal,
     SqlType,
     columns_of,
-    from_arrow,
     substitute,
     walk,
 )
+from tidegate.kernel.language.joins import stream_columns, stream_named
 from tidegate.kernel.language.sql import Source, parse, parse_expression, spell
 from tidegate.kernel.language.times import DAY_US
 from tidegate.kernel.sequences import conditions as op
@@ -40,7 +38,7 @@ from tidegate.kernel.sequences.matchtables import registers_of
 from tidegate.kernel.sequences.matchtext import Named, Statement, statements
 from tidegate.kernel.sequences.patterns import MAX_STATES, Automaton, automaton, parse_pattern
 from tidegate.kernel.sequences.remembered import MatchBinder, Remembered
-from tidegate.streams.schema import STREAMS, Schema, load_schema
+from tidegate.streams.schema import Schema
 
 #: Rows are kept for as long as a match may last.
 MAX_SPAN_US = 31 * DAY_US
@@ -81,6 +79,14 @@ class Sequence:
     def columns(self) -> dict[str, SqlType]:
         """What is told of an event: whether it completes a match, and the measures."""
         return {self.name: BOOLEAN} | {name: measure.type for name, measure in self.measures.items()}
+
+    def reads(self, stream: Schema) -> set[str]:
+        """The columns of a stream that its matches depend on, or that it tells of."""
+        inputs = [input_ for input_ in self.inputs if input_.stream.name == stream.name]
+        parts = [
+            part for each in inputs for part in (each.where, *each.key, *each.conditions, *each.lanes, *each.texts)
+        ]
+        return {name for part in parts for name in columns_of(part)}
 
 
 def compile_sequences(file: str, text: str, *, taken: Collection[str], lateness_us: int) -> tuple[Sequence, ...]:
@@ -229,9 +235,7 @@ class _Compiler:
             self._fail(item.at, f"the name {item.name[:64]!r}", "letters, digits and _, a letter first, at most 64")
         node, source = parse_expression(item.expression)
         measure = MatchBinder(source, remembered, None).bind(node)
-        if measure.type not in (BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP, *INTEGER_DIGITS):
-            wanted = "a number, BOOLEAN, VARCHAR or TIMESTAMP (write CAST(... AS DOUBLE) for a DECIMAL)"
-            source.fail(node, f"a measure of type {measure.type}", wanted)
+        check_told(source, node, "a measure", measure.type)
         return convert(measure, BIGINT) if measure.type in INTEGER_DIGITS else measure
 
     def _check(self, states: Automaton | None, variables: dict[str, int]) -> Automaton:
@@ -305,21 +309,21 @@ class _Select:
 
 def _select(source: Source) -> _Select:
     if source.text.isidentifier():
-        stream = _load(source, 0, source.text)
-        return _Select(stream, _TRUE, _columns(stream))
+        stream = stream_named(source, 0, source.text)
+        return _Select(stream, _TRUE, stream_columns(stream))
     select = parse(source)
     others = [name for name, part in select.args.items() if part and name not in ("expressions", "from_", "where")]
     if not isinstance(select, exp.Select) or others:
         source.fail(0, spell(select), "a stream, or SELECT expression AS name, ... FROM stream [WHERE condition]")
     stream = _stream(source, select)
-    of_stream = _columns(stream)
+    of_stream = stream_columns(stream)
     binder = Binder(source, of_stream | {f"{stream.name}.{name}": column for name, column in of_stream.items()})
     where: exp.Expr | None = select.args.get("where")
     condition = _TRUE if where is None else binder.condition(where.this)
     columns: dict[str, Expression] = {}
     for item in select.expressions:
         if isinstance(item, exp.Star) and not any(item.args.values()):
-            columns |= _columns(stream)
+            columns |= stream_columns(stream)
             continue
         # After UNION ALL a column has the name of the one in its place before.
         is_named = isinstance(item, exp.Alias | exp.Column)
@@ -335,18 +339,7 @@ def _stream(source: Source, select: exp.Select) -> Schema:
     table: exp.Expr | None = from_.this if from_ else None
     if not isinstance(table, exp.Table) or any(part for name, part in table.args.items() if name != "this"):
         source.fail(table or select, spell(select), "FROM one stream")
-    return _load(source, table, table.name)
-
-
-def _load(source: Source, at: exp.Expr | int, name: str) -> Schema:
-    try:
-        return load_schema(name.lower())
-    except NotFoundError:
-        source.fail(at, f"the unknown stream {name!r}", near(name, STREAMS))
-
-
-def _columns(stream: Schema) -> dict[str, Expression]:
-    return {name: Column(name, from_arrow(arrow)) for name, arrow in stream.protected_columns.items()}
+    return stream_named(source, table, table.name)
 
 
 def _conjuncts(condition: Expression) -> Iterator[Expression]:

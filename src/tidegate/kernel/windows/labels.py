@@ -123,25 +123,9 @@ def unlink_label(rows: Any, labels: Any, slot: Any, label: Any) -> None:
 
 
 @compiled
-def _find_waiting(log: Any, id0: Any, id1: Any) -> Any:
-    """The position of a transaction's id in the table of what waits, EMPTY if nothing waits for it."""
-    heap = log.heap
-    h = table.hash_of(id0, id1)
-    position = table.first_of(heap, WAITING_TABLE, h)
-    while table.entry_at(heap, WAITING_TABLE, position) != table.EMPTY:
-        entry = table.entry_at(heap, WAITING_TABLE, position)
-        if table.hash_in(entry) == h:
-            waiting = table.name_in(entry)
-            if heap[waiting + ID0] == id0 and heap[waiting + ID1] == id1:
-                return position
-        position = table.after(heap, WAITING_TABLE, position)
-    return table.EMPTY
-
-
-@compiled
 def keep_waiting(log: Any, layout: Any, id0: Any, id1: Any, time: Any, verdict: Any) -> None:
     """A label whose transaction is not remembered waits for it."""
-    position = _find_waiting(log, id0, id1)
+    position = table.find_key(log.heap, WAITING_TABLE, id0, id1)
     if position == table.EMPTY:
         waiting = take(log, FREE_WAITING, WAITING_WORDS)
         log.heap[waiting + ID0], log.heap[waiting + ID1] = id0, id1
@@ -174,7 +158,7 @@ def free_older(log: Any, newest: Any, floor: Any) -> Any:
 @compiled
 def end_waiting(log: Any, id0: Any, id1: Any, floor: Any) -> Any:
     """The newest label of the history that waited for a transaction, without what waited too long."""
-    position = _find_waiting(log, id0, id1)
+    position = table.find_key(log.heap, WAITING_TABLE, id0, id1)
     if position == table.EMPTY:
         return NIL
     waiting = table.name_in(table.entry_at(log.heap, WAITING_TABLE, position))

@@ -92,17 +92,9 @@ def _entity_rows(log: Any, layout: Any, entity: Any) -> Any:
 @compiled
 def _find_slot(log: Any, layout: Any, entity: Any, key0: Any, key1: Any) -> Any:
     """The slot of a key, NIL if it has none."""
-    heap, at = log.heap, layout[entity + REGISTERS] + SLOT_TABLE
-    h = table.hash_of(key0, key1)
-    position = table.first_of(heap, at, h)
-    while table.entry_at(heap, at, position) != table.EMPTY:
-        entry = table.entry_at(heap, at, position)
-        if table.hash_in(entry) == h:
-            slot = table.name_in(entry)
-            if heap[slot + rowlog.KEY0] == key0 and heap[slot + rowlog.KEY1] == key1:
-                return slot
-        position = table.after(heap, at, position)
-    return NIL
+    at = layout[entity + REGISTERS] + SLOT_TABLE
+    position = table.find_key(log.heap, at, key0, key1)
+    return NIL if position == table.EMPTY else table.name_in(table.entry_at(log.heap, at, position))
 
 
 @compiled

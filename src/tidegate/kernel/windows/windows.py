@@ -14,7 +14,6 @@ rows. What a row is answered depends on the arrivals before it and on nothing el
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tidegate.errors import StateError
+from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import WindowPlan
 from tidegate.kernel.windows import rowlog
@@ -175,4 +175,4 @@ class Windows:
 
     def _fingerprint(self) -> np.ndarray:
         """uint8[32]: of the plan and of how its state is laid out."""
-        return np.frombuffer(hashlib.sha256(f"{STATE_VERSION} {self._plan!r}".encode()).digest(), np.uint8)
+        return fingerprint(STATE_VERSION, self._plan)
