@@ -18,6 +18,8 @@ from tidegate.files.source import Source
 from tidegate.kernel.language.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 
+EVENT_ID = "event_id"
+
 #: Column of a mapped row that holds its label, beside the stream's own.
 IS_FRAUD = "is_fraud"
 
@@ -64,7 +66,8 @@ class _MappingText(msgspec.Struct, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True):
     """A mapping that was checked against its stream.
 
-    `expressions` are SQL by field of the stream; `is_fraud` is SQL of the label, if the source has one, which becomes
+    `expressions` are SQL by field of the stream; without one for `event_id`, the door names a row by its file and its
+    place there. `is_fraud` is SQL of the label, if the source has one, which becomes
     known `known_after_us` microseconds after the event. `columns` are the types of the source's columns where its
     format has none of its own (CSV, JSON lines) and a guess would be wrong: an id of digits that begins with 0.
     """
@@ -213,7 +216,8 @@ def read_mapping(path: Path) -> Mapping:
         raise MappingError(
             f"mapping {name}: {', '.join(unknown)}: not a field of {schema.name}, which has {', '.join(known)}"
         )
-    if missing := [field.name for field in schema.fields if not field.nullable and field.name not in written.fields]:
+    wanted = [field.name for field in schema.fields if not field.nullable and field.name != EVENT_ID]
+    if missing := [name for name in wanted if name not in written.fields]:
         raise MappingError(f"mapping {name}: {', '.join(missing)}: required by {schema.name}; write an expression")
     if untyped := sorted(column for column, kind in written.columns.items() if kind not in _ARROW):
         raise MappingError(f"mapping {name}: columns: type of {', '.join(untyped)}: wanted one of {', '.join(_ARROW)}")

@@ -9,6 +9,9 @@ MAX_BODY_BYTES = 1_048_576
 #: adds a third. So the record of the largest event stays below the log's MAX_RECORD_BYTES.
 MAX_EVENT_BYTES = 200_000
 
+#: Largest original of a refused event: sealed, base64 adds a third, and the record stays below MAX_RECORD_BYTES.
+MAX_ORIGINAL_BYTES = 770_000
+
 #: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
 MAX_EVENTS = 1_000
 
