@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -16,10 +16,11 @@ import pyarrow.json
 
 from tidegate.errors import EventError, MappingError, SchemaError
 from tidegate.files.mapping import Mapping
-from tidegate.files.source import Source, csv_conversion
+from tidegate.files.source import ROW, Source, csv_conversion
 
 Row = dict[str, Any]
 
+_ROW = pa.field(ROW, pa.int64())
 _EMPTY: Any = pa.scalar("")
 
 _encoder = msgspec.json.Encoder()
@@ -53,7 +54,9 @@ class Mapper:
         self._read = read
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._selected = mapping.bind(self._connection, Source(list(names), self.types, None, iter(())))
+        source = Source(list(names), self.types.append(_ROW), None, iter(()))
+        bound = mapping.bound(self._connection, source)
+        self._expressions = {name: bound[name] for name in mapping.expressions}
 
     def map(self, rows: Sequence[Row], batch: pa.RecordBatch | None = None) -> list[Row | EventError]:
         """An event for each row, or why there is none; `batch` holds the same rows in typed columns, if they have them.
@@ -63,8 +66,9 @@ class Mapper:
         """
         faults: dict[int, EventError] = {}
         typed = self._typed(rows, faults) if batch is None else batch.select(self.types.names)
-        good = [index for index in range(len(rows)) if index not in faults]
-        mapped = self._select(typed, good, faults)
+        # A mapping may read no column at all: the number of the rows is told by this one.
+        numbered: Any = typed.append_column(_ROW, pa.array(range(len(rows)), pa.int64()))
+        mapped = iter(self._select(_without(numbered, faults), range(len(rows)), faults))
         events: list[Row | EventError] = []
         for index, row in enumerate(rows):
             if index in faults:
@@ -73,37 +77,58 @@ class Mapper:
             unread = {
                 self._renamed.get(name, name): value for name, value in row.items() if name.lower() not in self._read
             }
-            events.append(unread | mapped[index])
+            events.append(unread | next(mapped))
         return events
 
-    def _select(self, typed: pa.RecordBatch, indices: Sequence[int], faults: dict[int, EventError]) -> dict[int, Row]:
-        """The mapped rows by index. A batch in which one fails is halved until it is known which."""
-        if not indices:
-            return {}
-        chunk = typed if len(indices) == typed.num_rows else typed.take(pa.array(indices))
+    def _select(self, typed: pa.RecordBatch, indices: range, faults: dict[int, EventError]) -> list[Row]:
+        """The mapped rows, without those that have a fault, or turn out to have one."""
+        selected = ", ".join(f'{bound} AS "{name}"' for name, bound in self._expressions.items())
         try:
-            mapped: Any = self._connection.execute(f"SELECT {self._selected} FROM chunk").to_arrow_table()  # noqa: S608 - checked by the mapping
-        except (duckdb.Error, pa.ArrowException):
-            if len(indices) == 1:
-                faults[indices[0]] = self._fault(chunk)
-                return {}
-            middle = len(indices) // 2
-            return self._select(typed, indices[:middle], faults) | self._select(typed, indices[middle:], faults)
-        return dict(zip(indices, _as_json(mapped).to_pylist(), strict=True))
+            mapped: Any = self._ask(f"SELECT {selected}", typed)
+        except duckdb.Error:
+            places = [index for index in indices if index not in faults]
+            for field, bound in self._expressions.items():
+                for place in self._failing(bound, typed):
+                    faults.setdefault(places[place], self._fault(field))
+            good = [place for place, index in enumerate(places) if index not in faults]
+            mapped = self._ask(f"SELECT {selected}", typed.take(pa.array(good, pa.int64())))
+        return _as_json(mapped).to_pylist()
 
-    def _fault(self, chunk: pa.RecordBatch) -> EventError:  # noqa: ARG002  # DuckDB finds it by its name
-        """The field whose expression fails on a row. DuckDB's own message is not passed on: it quotes the value."""
-        for field, expression in self._mapping.expressions.items():
-            try:
-                self._connection.execute(f"SELECT ({expression}) FROM chunk").fetchall()  # noqa: S608 - checked by the mapping
-            except duckdb.Error as error:
-                return SchemaError(
-                    "map",
-                    f"map: field {field}: {expression!r} fails on this row ({type(error).__name__}); mend the row, or "
-                    "write TRY_CAST, which gives NULL where CAST fails",
-                    field,
-                )
-        return SchemaError("map", "map: a field is beyond what its type holds; mend the row or the mapping")
+    def _failing(self, expression: str, rows: pa.RecordBatch) -> Iterator[int]:
+        """The rows on which an expression fails: those for which TRY gives NULL are halved until it is known."""
+        if not self._fails(expression, rows):
+            return
+        tried = self._ask(f"SELECT TRY({expression}) IS NULL AS nothing", rows).column("nothing").to_pylist()
+        halves = [[place for place, nothing in enumerate(tried) if nothing]]
+        while halves:
+            places = halves.pop()
+            if places and self._fails(expression, rows.take(pa.array(places))):
+                middle = len(places) // 2
+                if middle:
+                    halves += [places[:middle], places[middle:]]
+                else:
+                    yield places[0]
+
+    def _fails(self, expression: str, rows: pa.RecordBatch) -> bool:
+        try:
+            self._ask(f"SELECT {expression}", rows)
+        except duckdb.Error:
+            return True
+        return False
+
+    def _ask(self, select: str, rows: pa.RecordBatch) -> pa.Table:
+        """`select` was checked by the mapping."""
+        self._connection.register("rows_of_file", rows)
+        return self._connection.execute(f"{select} FROM rows_of_file").to_arrow_table()
+
+    def _fault(self, field: str) -> EventError:
+        """DuckDB's own message is not passed on: it quotes the value at fault."""
+        return SchemaError(
+            "map",
+            f"map: field {field}: {self._mapping.expressions[field]!r} fails on this row; mend the row, or write "
+            "TRY_CAST, which gives NULL where CAST fails",
+            field,
+        )
 
     def _typed(self, rows: Sequence[Row], faults: dict[int, EventError]) -> pa.RecordBatch:
         """The columns that the mapping reads. A row with a value that is not of its column's type has a fault, and
@@ -121,7 +146,16 @@ class Mapper:
                         values[index] = None
                         faults.setdefault(index, _not_of_type(field))
                 arrays.append(convert(values, field.type))
+        if not arrays:
+            nothing: Any = pa.array([{}] * len(rows), pa.struct([]))
+            return pa.RecordBatch.from_struct_array(nothing)
         return pa.RecordBatch.from_arrays(arrays, schema=self.types)
+
+
+def _without(typed: pa.RecordBatch, faults: dict[int, EventError]) -> pa.RecordBatch:
+    if not faults:
+        return typed
+    return typed.take(pa.array([index for index in range(typed.num_rows) if index not in faults], pa.int64()))
 
 
 Convert = Callable[[Sequence[Any], pa.DataType], "pa.Array[Any]"]
@@ -180,7 +214,7 @@ def _guessed_csv(names: Sequence[str], begin: Sequence[Row]) -> pa.Schema:
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(names)
-    rows.writerows([row[name] for name in names] for row in begin)
+    rows.writerows([row.get(name, "") for name in names] for row in begin)
     options = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
     read = pyarrow.csv.read_csv(
         io.BytesIO(text.getvalue().encode()), parse_options=options, convert_options=csv_conversion({})

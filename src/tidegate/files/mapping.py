@@ -93,20 +93,27 @@ class Mapping(msgspec.Struct, frozen=True):
         """The SELECT list that makes the stream's columns out of a source's.
 
         Raises:
+            MappingError: as `bound`.
+        """
+        return ", ".join(f'{bound} AS "{name}"' for name, bound in self.bound(connection, source).items())
+
+    def bound(self, connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+        """SQL over a source's columns by column of the stream, in order, of the type that the stream has there.
+
+        Raises:
             MappingError: an expression names a column that the source does not have, or gives a type that its field
                 does not take.
         """
         connection.register("source_columns", source.schema.empty_table())
-        listed = [
-            f'{self._bound(connection, field, self.expressions[field.name], source)} AS "{field.name}"'
+        bound = {
+            field.name: self._bound(connection, field, self.expressions[field.name], source)
             for field in _columns(self.schema)
             if field.name in self.expressions
-        ]
+        }
         if self.is_fraud:
-            label = _nullable(IS_FRAUD, "boolean")
-            listed.append(f'{self._bound(connection, label, self.is_fraud, source)} AS "{IS_FRAUD}"')
+            bound[IS_FRAUD] = self._bound(connection, _nullable(IS_FRAUD, "boolean"), self.is_fraud, source)
         connection.unregister("source_columns")
-        return ", ".join(listed)
+        return bound
 
     def _bound(self, connection: duckdb.DuckDBPyConnection, field: Field, expression: str, source: Source) -> str:
         try:
@@ -205,7 +212,15 @@ def read_mapping(path: Path) -> Mapping:
     """
     if not path.is_file():
         raise NotFoundError(f"mapping {path}: there is no such file")
-    name, text = path.name, path.read_bytes()
+    return parse_mapping(path.name, path.read_bytes())
+
+
+def parse_mapping(name: str, text: bytes) -> Mapping:
+    """Check a mapping's YAML against its stream; `name` stands in errors.
+
+    Raises:
+        MappingError: as `read_mapping`.
+    """
     try:
         written = msgspec.yaml.decode(text, type=_MappingText)
         schema = load_schema(written.stream)

@@ -77,8 +77,8 @@ def open_rows(path: Path, *, most: int) -> Rows:
     return Rows(kind, _names(ahead), None, _chunked(chain(ahead, lines)))
 
 
-def check_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> int:
-    """Go through all of a file, and say how many rows it has.
+def check_file(path: Path) -> Iterator[int]:
+    """Go through all of a file; how many rows it has so far, chunk by chunk.
 
     Raises:
         DecodeError: it cannot be read to its end: says where.
@@ -89,8 +89,7 @@ def check_file(path: Path, progress: Callable[[int], None] = lambda _: None) -> 
         if isinstance(content, pa.RecordBatch):
             _check_texts(path, chunk, content)
         rows += chunk.rows
-        progress(rows)
-    return rows
+        yield rows
 
 
 def _check_texts(path: Path, chunk: Chunk, batch: pa.RecordBatch) -> None:
@@ -102,10 +101,22 @@ def _check_texts(path: Path, chunk: Chunk, batch: pa.RecordBatch) -> None:
 
 
 def _numbered(parts: Iterator[Part]) -> Iterator[Chunk]:
-    first = 0
+    """Chunks of some parts each: what a format keeps together may be a few rows."""
+    first, gathered, size = 0, list[Part](), 0
     for part in parts:
-        yield Chunk(first, part.rows, part.read)
-        first += part.rows
+        if gathered and size + part.rows > CHUNK_ROWS:
+            yield Chunk(first, size, partial(_together, gathered))
+            first, gathered, size = first + size, [], 0
+        gathered.append(part)
+        size += part.rows
+    if gathered:
+        yield Chunk(first, size, partial(_together, gathered))
+
+
+def _together(parts: Sequence[Part]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0].read()
+    return pa.Table.from_batches([part.read() for part in parts]).combine_chunks().to_batches()[0]
 
 
 def _chunked(rows: Iterator[Row]) -> Iterator[Chunk]:

@@ -54,3 +54,12 @@ SIGN_INS_AT_ONCE = 2
 #: One address may try this many passwords at once, and one more each SIGN_IN_EVERY_S.
 SIGN_IN_BURST = 10
 SIGN_IN_EVERY_S = 6
+
+#: Memory of a process that decodes a file: some chunks of the widest rows. What wants more is made to want it.
+MAX_WORKER_BYTES = 2 << 30
+
+#: Processes that decode at most: each goes through the whole file.
+MAX_WORKERS = 8
+
+#: Largest file that is fetched from an address.
+MAX_FETCH_BYTES = 64 << 30
