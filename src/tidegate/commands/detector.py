@@ -120,8 +120,8 @@ def _print_diff(found: Diff, *, as_json: bool) -> None:
 
 
 def _history(settings: Settings, source: str, mapping: Path | None, streams: list[str], progress: Any) -> Batches:
+    from tidegate.files.mapping import read_mapping
     from tidegate.hosts import history
-    from tidegate.hosts.mapping import read_mapping
     from tidegate.wiring import open_lake
 
     if source in (LOG, LAKE):
