@@ -20,10 +20,10 @@ from tidegate.errors import DetectorError, NotFoundError
 from tidegate.hosts import forecast as watching
 from tidegate.hosts import local
 from tidegate.hosts.arrivals import arrivals, schemas_of
+from tidegate.hosts.controls import controls
 from tidegate.hosts.forecast import BLOCK_DECISIONS, MAX_CHANCE, limit
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.promotion import begin, first_detectors, release, standing_now, texts_of
-from tidegate.hosts.controls import controls
 from tidegate.hosts.verify import verify
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector

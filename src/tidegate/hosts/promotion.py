@@ -174,9 +174,7 @@ def _make_ready(log: Log, release: Release, clock: Clock, patience_s: float) -> 
     live = standing_now(log).get(release.detector, Standing()).live
     if DETECTORS not in log.lag(GROUP) or (live is not None and live.version == release.version):
         return
-    candidate = Candidate(
-        detector=release.detector, version=release.version, texts=release.texts, at_ms=clock.now_ms()
-    )
+    candidate = Candidate(detector=release.detector, version=release.version, texts=release.texts, at_ms=clock.now_ms())
     at = {CONTROL: _append(log, candidate) + 1}
     begun_s, heard = time.monotonic(), False
     while (waited_s := time.monotonic() - begun_s) < patience_s and (heard or waited_s < _HEARD_S):

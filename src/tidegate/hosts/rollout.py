@@ -35,6 +35,7 @@ from tidegate.streams.control import (
 )
 from tidegate.streams.schema import STREAMS
 
+
 class Deciding:
     """A version that decides: its kernel, and how often its rules fire."""
 

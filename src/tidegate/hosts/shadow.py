@@ -41,9 +41,7 @@ _encode = msgspec.json.Encoder().encode
 class ShadowHost:
     """One kernel a shadow version. When it is made, all is as it was when it last wrote."""
 
-    def __init__(
-        self, log: Log, own: Log, snapshots: Snapshots, clock: Clock, *, models: Models | None = None
-    ) -> None:
+    def __init__(self, log: Log, own: Log, snapshots: Snapshots, clock: Clock, *, models: Models | None = None) -> None:
         """`own` has the topics SHADOW_TOPICS, of one partition each."""
         self._log, self._own, self._clock = log, own, clock
         read = _last_position(own)
