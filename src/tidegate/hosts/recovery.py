@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NoReturn
@@ -18,6 +19,9 @@ from tidegate.ports.log import Log, Positions
 from tidegate.ports.snapshots import Snapshots
 
 _STDOUT = 1
+
+#: A process that writes for so long hangs; the system ends it, and the next snapshot is tried.
+_WRITING_LIMIT_S = 600
 
 #: Writing leaves the processor to deciding.
 _NICE = 10
@@ -102,6 +106,7 @@ class Recovery:
         try:
             # Whoever reads what the engine says does not wait for this process to end.
             os.close(_STDOUT)
+            signal.alarm(_WRITING_LIMIT_S)
             os.nice(_NICE)
             for kernel, counts in kernels:
                 meta = {"version": kernel.detector.version, "counts": msgspec.json.encode(counts).decode()}
