@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from infra.stack.kafka import Kafka
-
 from hypothesis import HealthCheck, settings
+from infra.stack.kafka import Kafka
 
 settings.register_profile("plain", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("plain"), max_examples=10_000)

@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     )
     kafka_sign_in: Literal["plain", "scram", "mtls", "iam"] = Field(
         default="plain",
-        description="How to sign in to Kafka: `plain` (not at all), `scram` (name and password), `mtls` (a certificate), "
+        description="How to sign in to Kafka: `plain` (not at all), `scram` (name, password), `mtls` (a certificate), "
         "`iam` (the AWS identity of the process, for Amazon MSK).",
     )
     kafka_user: str = Field(default="", description="Name for Kafka's sign-in by `scram`.")
@@ -35,7 +35,8 @@ class Settings(BaseSettings):
         default=None, description="File that holds the password for Kafka's sign-in by `scram`."
     )
     kafka_ca_file: Path | None = Field(
-        default=None, description="Certificates, in PEM, of whoever vouches for Kafka's servers; unset takes the system's."
+        default=None,
+        description="Certificates, in PEM, of whoever vouches for Kafka's servers; unset takes the system's.",
     )
     kafka_certificate_file: Path | None = Field(
         default=None, description="Certificate, in PEM, for Kafka's sign-in by `mtls`."

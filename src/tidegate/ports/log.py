@@ -1,8 +1,8 @@
 """The log: topics of ordered, durable records, consumer groups, and one transaction from input to output.
 
-Within a partition the order is that of append. Across partitions a log on one machine keeps the order of append too; one
-on many machines has none of its own, and goes by the records' times. Either way the order in which a consumer group took
-its records is part of what it commits: `history` gives them again in that order, for ever.
+Within a partition the order is that of append. Across partitions a log on one machine keeps the order of append too;
+one on many machines has none of its own, and goes by the records' times. Either way the order in which a consumer group
+took its records is part of what it commits: `history` gives them again in that order.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Consumer(Protocol):
 
 class Log(Protocol):
     def create(self, topic: str, *, partitions: int, retention_ms: int | None = None) -> None:
-        """Make a topic; does nothing if it is there. `retention_ms` None keeps records for ever. Said at each opening: a
-        log may know a topic's retention only for as long as it is open.
+        """Make a topic; does nothing if it is there. `retention_ms` None keeps records for ever. Said at each opening:
+        a log may know a topic's retention only for as long as it is open.
         """
         ...
 
@@ -121,12 +121,10 @@ class Log(Protocol):
         """
         ...
 
-    def history(
-        self, group: str, start: Mapping[TopicPartition, int], topics: Sequence[str]
-    ) -> Iterator[list[Record]]:
-        """What the group has committed of `topics` from `start` on (a partition that is missing: from its first record),
-        batch by batch, in the order in which its members took it. `start` is a place in that order: whoever read all
-        before it goes on as the group did.
+    def history(self, group: str, start: Mapping[TopicPartition, int], topics: Sequence[str]) -> Iterator[list[Record]]:
+        """What the group has committed of `topics` from `start` on (a partition that is missing: from its first
+        record), batch by batch, in the order in which its members took it. `start` is a place in that order: whoever
+        read all before it goes on as the group did.
         """
         ...
 

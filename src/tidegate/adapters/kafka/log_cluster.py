@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from typing import Any, cast
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
@@ -75,7 +74,7 @@ class Cluster:
             copies = min(_COPIES, brokers)
             config = {**_TOPIC, "min.insync.replicas": str(max(1, copies - 1))}
             new = NewTopic(self.connection.name(topic), partitions, copies, config=config)
-            self._asked(f"create topic {topic!r}", lambda: self._admin.create_topics([new]))
+            self._asked(f"create topic {topic!r}", self._admin.create_topics, [new])
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise translated(f"create topic {topic!r}", error) from None
@@ -148,9 +147,10 @@ class Cluster:
         (found,) = self._asked(
             f"positions of group {group!r}",
             # Named partition by partition: only so does the cluster wait for a transaction that is about to end.
-            lambda: self._admin.list_consumer_group_offsets(
-                [request], require_stable=True, request_timeout=REQUEST_TIMEOUT_S
-            ),
+            self._admin.list_consumer_group_offsets,
+            [request],
+            require_stable=True,
+            request_timeout=REQUEST_TIMEOUT_S,
         ).values()
         prefix = self.connection.prefix
         return {
@@ -166,7 +166,7 @@ class Cluster:
         """Delete what stands before these offsets."""
         if ends:
             before = [KafkaPartition(self.connection.name(at.topic), at.partition, end) for at, end in ends.items()]
-            self._asked("expire", lambda: self._admin.delete_records(before, request_timeout=REQUEST_TIMEOUT_S))
+            self._asked("expire", self._admin.delete_records, before, request_timeout=REQUEST_TIMEOUT_S)
 
     def _offsets(self, wanted: Mapping[TopicPartition, OffsetSpec | None]) -> Positions:
         if not wanted:
@@ -174,12 +174,15 @@ class Cluster:
         asked: Any = {KafkaPartition(self.connection.name(at.topic), at.partition): spec for at, spec in wanted.items()}
         results = self._asked(
             "offsets",
-            lambda: self._admin.list_offsets(asked, isolation_level=_COMMITTED, request_timeout=REQUEST_TIMEOUT_S),
+            self._admin.list_offsets,
+            asked,
+            isolation_level=_COMMITTED,
+            request_timeout=REQUEST_TIMEOUT_S,
         )
         by_name = {(at.topic, at.partition): result.offset for at, result in results.items()}
         return {place: by_name[self.connection.name(place.topic), place.partition] for place in wanted}
 
-    def _asked(self, step: str, ask: Callable[[], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
+    def _asked(self, step: str, ask: Callable[..., Any], *what: Any, **how: Any) -> dict[Any, Any]:
         """The answers, asked for again while the cluster is busy with itself.
 
         Raises:
@@ -188,13 +191,12 @@ class Cluster:
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
         while True:
             try:
-                answers = {key: future.result(REQUEST_TIMEOUT_S) for key, future in ask().items()}
+                answers = {key: future.result(REQUEST_TIMEOUT_S) for key, future in ask(*what, **how).items()}
                 for error in (
                     each.error for answer in answers.values() for each in getattr(answer, "topic_partitions", ())
                 ):
                     if error is not None:
                         raise KafkaException(error)
-                return answers
             except KafkaException as error:
                 code = error.args[0].code()
                 if code == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -202,3 +204,12 @@ class Cluster:
                 if code not in _PASSING or time.monotonic() > deadline:
                     raise translated(step, error) from None
                 time.sleep(_AGAIN_S)
+            except TimeoutError:
+                servers = self.connection.servers
+                raise OverloadError(
+                    f"log: {step}: no word from Kafka at {servers} for {REQUEST_TIMEOUT_S} s; is it up, and do the "
+                    "settings TIDEGATE_KAFKA_* fit it?",
+                    retry_after_s=1,
+                ) from None
+            else:
+                return answers
