@@ -50,12 +50,12 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that others of these call."""
-    return _njit(function, nogil=True, _nrt=False, error_model="numpy")
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is copied to where it is called: a call would cost more than what it does."""
-    return _njit(function, nogil=True, _nrt=False, error_model="numpy", forceinline=True)
+    return _njit(function, nogil=True, _nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 
 def _reader(bits: int, result: Any) -> Callable[..., Any]:

@@ -98,14 +98,14 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
             front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
             low_time = rows.heap[slot + layout[layout[answer + ANSWER_WINDOW] + LOW_TIME]]
             known, value = extreme_of(rows, layout, front, source, cursor, slot, low_time)
-        answers.values[place, i] = value
-        answers.valid[place, i] = known
+        answers.values[(place) * answers.count + i] = value
+        answers.valid[(place) * answers.count + i] = known
 
 
 @compiled
 def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) -> None:
     """Answer a row that sees nothing of an entity's rows but itself, and of which no label is known."""
-    valid = arrivals.valid[layout[entity + ENTITY_NUMBER], i]
+    valid = arrivals.valid[(layout[entity + ENTITY_NUMBER]) * arrivals.count + i]
     for answer in range(layout[entity + ENTITY_ANSWERS], layout[entity + ENTITY_ANSWERS_END], ANSWER_WORDS):
         kind, bit = layout[answer + ANSWER_KIND], layout[answer + ALONE_BIT]
         seen = (
@@ -118,6 +118,6 @@ def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) 
         if seen and is_count:
             value = np.int64(1)
         elif seen and kind != VAR_POP:
-            value = arrivals.values[layout[answer + ALONE_VALUE], i]
-        answers.values[layout[answer + AGGREGATE], i] = value
-        answers.valid[layout[answer + AGGREGATE], i] = is_count or (seen and kind != VAR_SAMP)
+            value = arrivals.values[(layout[answer + ALONE_VALUE]) * arrivals.count + i]
+        answers.values[(layout[answer + AGGREGATE]) * answers.count + i] = value
+        answers.valid[(layout[answer + AGGREGATE]) * answers.count + i] = is_count or (seen and kind != VAR_SAMP)

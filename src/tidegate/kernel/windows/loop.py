@@ -8,6 +8,7 @@ import numpy as np
 
 from tidegate.kernel.machine import table
 from tidegate.kernel.machine.compiled import compiled, entry, inlined
+from tidegate.kernel.machine.memory import bytes_of, constants_of, halves_of, words_of
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import NEVER
 from tidegate.kernel.windows import events, frames, labels, occurrences, rowlog
@@ -59,6 +60,7 @@ from tidegate.kernel.windows.rowlog import (
     SLOT_TABLE,
     VERDICT_SHIFT,
     WAITING_TABLE,
+    Log,
     of_slot,
     place,
     rows_of,
@@ -76,12 +78,21 @@ WITNESSES = 8
 class Columns(NamedTuple):
     """Arrivals as the loop takes them: `windows.Arrivals` with all words signed, and valid bits by entity."""
 
-    times: np.ndarray
-    ids: np.ndarray
-    kinds: np.ndarray
-    keys: np.ndarray
-    values: np.ndarray
-    valid: np.ndarray
+    count: Any
+    times: Any
+    ids: Any
+    kinds: Any
+    keys: Any
+    values: Any
+    valid: Any
+
+
+class Out(NamedTuple):
+    count: Any
+    values: Any
+    valid: Any
+    duplicate: Any
+    late: Any
 
 
 @inlined
@@ -131,11 +142,11 @@ def _write_row(
     rows = _entity_rows(log, layout, entity)
     at = place(rows, row)
     rows.heap[at + rowlog.TIME] = time
-    rows.heap[at + rowlog.VALID] = arrivals.valid[layout[entity + ENTITY_NUMBER], i] | (verdict << VERDICT_SHIFT)
+    rows.heap[at + rowlog.VALID] = arrivals.valid[(layout[entity + ENTITY_NUMBER]) * arrivals.count + i] | (verdict << VERDICT_SHIFT)
     rows.links[2 * at + rowlog.EVENT] = event
     word = at + rowlog.ROW_WORDS
     for value in range(layout[entity + VALUES], layout[entity + VALUES_END]):
-        rows.heap[word] = arrivals.values[layout[value], i]
+        rows.heap[word] = arrivals.values[(layout[value]) * arrivals.count + i]
         word += 1
     return row
 
@@ -145,8 +156,8 @@ def _place(log: Any, layout: Any, entity: Any, event: Any, arrivals: Any, i: Any
     """Put an arrival into the log of an entity, count it and answer it."""
     number, time = layout[entity + ENTITY_NUMBER], arrivals.times[i]
     floor = log.heap[CLOCK_REGISTER] - layout[entity + HORIZON]
-    key0, key1 = arrivals.keys[number, i, 0], arrivals.keys[number, i, 1]
-    counts = layout[entity + EVERY] != 0 or arrivals.valid[number, i] != 0
+    key0, key1 = arrivals.keys[2 * (number * arrivals.count + i) + 0], arrivals.keys[2 * (number * arrivals.count + i) + 1]
+    counts = layout[entity + EVERY] != 0 or arrivals.valid[(number) * arrivals.count + i] != 0
     slot = _find_slot(log, layout, entity, key0, key1)
     if time < floor or (slot == NIL and not counts):
         answer_alone(layout, entity, arrivals, answers, i)
@@ -218,7 +229,7 @@ def _retire_events(log: Any, layout: Any, floor: Any) -> None:
 @compiled
 def _label(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> None:
     """A label changes how its event's rows count from the label's time on."""
-    time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
+    time, id0, id1 = arrivals.times[i], arrivals.ids[2 * i + 0], arrivals.ids[2 * i + 1]
     verdict = np.int64(arrivals.kinds[i])
     event = events.kept_event(log, layout, id0, id1, floor)
     if event == NIL:
@@ -294,7 +305,7 @@ def _value_demand(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> 
     """
     number = layout[entity + ENTITY_NUMBER]
     if arrivals.kinds[i] == ROW:
-        slot = _find_slot(log, layout, entity, arrivals.keys[number, i, 0], arrivals.keys[number, i, 1])
+        slot = _find_slot(log, layout, entity, arrivals.keys[2 * (number * arrivals.count + i) + 0], arrivals.keys[2 * (number * arrivals.count + i) + 1])
         if slot != NIL:
             return frames.value_demand(_entity_rows(log, layout, entity), layout, entity, slot, arrivals.times[i])
     return 1
@@ -319,7 +330,7 @@ def _pass_time(log: Any, layout: Any, time: Any) -> None:
 
 @compiled
 def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> None:
-    time, id0, id1 = arrivals.times[i], arrivals.ids[i, 0], arrivals.ids[i, 1]
+    time, id0, id1 = arrivals.times[i], arrivals.ids[2 * i + 0], arrivals.ids[2 * i + 1]
     clock = log.heap[CLOCK_REGISTER]
     if events.kept_event(log, layout, id0, id1, max(clock, time) - layout[EVENT_HORIZON]) != NIL:
         answers.duplicate[i] = True
@@ -341,9 +352,20 @@ def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> Non
 
 
 @entry
-def run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
+def run(heap: Any, layout: Any, columns: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
-    for i in range(start, len(arrivals.times)):
+    times, ids, kinds, keys, values, valid = columns
+    a, b, c, d = answers
+    n = len(times)
+    return take_all(
+        Log(words_of(heap), halves_of(heap)), constants_of(layout),
+        Columns(n, constants_of(times), constants_of(ids), bytes_of(kinds), constants_of(keys), constants_of(values),
+        constants_of(valid)), start, Out(n, words_of(a), bytes_of(b), bytes_of(c), bytes_of(d)))
+
+
+@compiled
+def take_all(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
+    for i in range(start, arrivals.count):
         if arrivals.kinds[i] != ROW and layout[LABEL_SIZE] == 0:
             continue
         short = _short_of(log, layout, arrivals, i)
@@ -353,4 +375,4 @@ def run(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
             _take_row(log, layout, arrivals, i, answers)
         else:
             _label(log, layout, arrivals, i, log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON])
-    return len(arrivals.times), ENOUGH
+    return arrivals.count, ENOUGH

@@ -106,7 +106,7 @@ class Windows:
             StateError: more rows would be kept than a log can hold. Arrivals before the one that was too many are in.
         """
         columns = self._columns(arrivals)
-        count = len(columns.times)
+        count = len(columns[0])
         shape = (len(self._plan.aggregates), count)
         answers = Answers(
             values=np.zeros(shape, np.int64),
@@ -115,11 +115,11 @@ class Windows:
             late=np.zeros(count, np.bool_),
         )
         # No arrivals at all are run too: that is how a host has the loop compiled before the first event comes.
-        done, short = run(self._log, self._layout, columns, 0, answers)
+        done, short = run(self._log.heap, self._layout, columns, 0, answers)
         while short != ENOUGH:
             floor = int(self._log.heap[rowlog.CLOCK_REGISTER] - self._layout[EVENT_HORIZON])
             self._log = with_more(self._log, self._layout, short, floor)
-            done, short = run(self._log, self._layout, columns, done, answers)
+            done, short = run(self._log.heap, self._layout, columns, done, answers)
         return answers
 
     def _columns(self, arrivals: Arrivals) -> Columns:
@@ -130,13 +130,13 @@ class Windows:
         for entity, lanes in enumerate(self._lanes):
             for bit, lane in enumerate(lanes):
                 valid[entity] |= arrivals.valid[lane].astype(np.int64) << bit
-        return Columns(
-            times=words(arrivals.times),
-            ids=words(arrivals.ids),
-            kinds=np.ascontiguousarray(arrivals.kinds, np.int8),
-            keys=words(arrivals.keys),
-            values=words(arrivals.values),
-            valid=valid,
+        return (
+            words(arrivals.times),
+            words(arrivals.ids),
+            np.ascontiguousarray(arrivals.kinds, np.int8),
+            words(arrivals.keys),
+            words(arrivals.values),
+            valid,
         )
 
     def snapshot(self) -> dict[str, np.ndarray]:
