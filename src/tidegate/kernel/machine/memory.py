@@ -93,3 +93,20 @@ constants_of = _taker(Memory("constants", types.int64, types.int64, constant=Tru
 halves_of = _taker(Memory("halves", types.int32, types.int64), lambda array: array.reshape(-1).view(np.int32))
 #: The memory of an array of bytes or booleans.
 bytes_of = _taker(Memory("bytes", types.uint8, types.int64), lambda array: array.reshape(-1).view(np.uint8))
+
+
+@intrinsic
+def bring_near(_: Any, memory: Any, place: Any) -> Any:
+    """Have the processor fetch what lies at a place into its caches, and do not wait for it."""
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), byte)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", (byte,), ir.FunctionType(ir.VoidType(), (byte, number, number, number))
+        )
+        # For reading; into all caches; data, not code.
+        builder.call(function, (address, number(0), number(3), number(1)))
+        return context.get_dummy_value()
+
+    return types.void(memory, types.int64), generate

@@ -8,10 +8,10 @@ import numpy as np
 
 from tidegate.kernel.machine import table
 from tidegate.kernel.machine.compiled import compiled, entry, inlined
-from tidegate.kernel.machine.memory import bytes_of, constants_of, halves_of, words_of
+from tidegate.kernel.machine.memory import bring_near, bytes_of, constants_of, halves_of, words_of
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import NEVER
-from tidegate.kernel.windows import events, frames, labels, occurrences, rowlog
+from tidegate.kernel.windows import events, near, frames, labels, occurrences, rowlog
 from tidegate.kernel.windows.answers import answer_alone, answer_row
 from tidegate.kernel.windows.layout import (
     AHEAD,
@@ -65,6 +65,7 @@ from tidegate.kernel.windows.rowlog import (
     place,
     rows_of,
 )
+from tidegate.kernel.windows.near import _entry_of
 from tidegate.kernel.windows.storage import ENOUGH, MORE_HEAP
 
 #: The kind of an arrival that is a row; those of labels are their verdicts.
@@ -85,6 +86,9 @@ class Columns(NamedTuple):
     keys: Any
     values: Any
     valid: Any
+    clocks: Any
+    events: Any
+    slots: Any
 
 
 class Out(NamedTuple):
@@ -152,10 +156,9 @@ def _write_row(
 
 
 @compiled
-def _place(log: Any, layout: Any, entity: Any, event: Any, arrivals: Any, i: Any, answers: Any) -> None:
+def _place(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any, floor: Any, answers: Any) -> None:
     """Put an arrival into the log of an entity, count it and answer it."""
-    number, time = layout[entity + ENTITY_NUMBER], arrivals.times[i]
-    floor = log.heap[CLOCK_REGISTER] - layout[entity + HORIZON]
+    number, time, event = layout[entity + ENTITY_NUMBER], arrivals.times[i], arrivals.events[i]
     key0, key1 = arrivals.keys[2 * (number * arrivals.count + i) + 0], arrivals.keys[2 * (number * arrivals.count + i) + 1]
     counts = layout[entity + EVERY] != 0 or arrivals.valid[(number) * arrivals.count + i] != 0
     slot = _find_slot(log, layout, entity, key0, key1)
@@ -191,10 +194,9 @@ def _link_labels(log: Any, rows: Any, layout: Any, entity: Any, slot: Any, event
 
 
 @compiled
-def _retire_rows(log: Any, layout: Any, entity: Any) -> None:
+def _retire_rows(log: Any, layout: Any, entity: Any, floor: Any) -> None:
     """Let the first rows of an entity go that are too old."""
     ring = layout[entity + REGISTERS] + ROWS_RING
-    floor = log.heap[CLOCK_REGISTER] - layout[entity + HORIZON]
     while log.heap[ring + RING_COUNT]:
         rows, row = _entity_rows(log, layout, entity), log.heap[ring + RING_FIRST]
         if rowlog.time_of(rows, row) >= floor:
@@ -253,62 +255,49 @@ def _label(log: Any, layout: Any, arrivals: Any, i: Any, floor: Any) -> None:
 
 
 @inlined
-def _is_full(heap: Any, at: Any, more: Any) -> Any:
-    """Whether a table would have less than a quarter free."""
-    return 4 * (heap[at + TABLE_COUNT] + more) > 3 * heap[at + TABLE_SIZE]
+def _is_full(heap: Any, at: Any, entries: Any) -> Any:
+    """Whether a table with so many entries would have less than a quarter free."""
+    return 4 * entries > 3 * heap[at + TABLE_SIZE]
 
 
 @inlined
-def _is_full_ring(heap: Any, ring: Any) -> Any:
-    return heap[ring + RING_COUNT] > heap[ring + RING_MASK]
+def _is_full_ring(heap: Any, ring: Any, more: Any) -> Any:
+    return heap[ring + RING_COUNT] + more > heap[ring + RING_MASK] + 1
 
 
 @compiled
-def _short_of(log: Any, layout: Any, arrivals: Any, i: Any) -> Any:
-    """What the log must have more of before the arrival can be taken."""
+def _short_of(log: Any, layout: Any, more: Any) -> Any:
+    """What the log must have more of before so many more arrivals can be taken."""
     heap = log.heap
     words = rowlog.WAITING_WORDS + layout[LABEL_SIZE]
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        words += layout[entity + SLOT_SIZE]
-        short = _short_of_entity(log, layout, entity, arrivals, i)
+        words += more * layout[entity + SLOT_SIZE]
+        short = _short_of_entity(heap, layout, entity, more)
         if short != ENOUGH:
             return short
     if heap[rowlog.BUMP] + words > heap[rowlog.BUMP_END]:
         return MORE_HEAP
-    if _is_full_ring(heap, EVENTS):
+    if _is_full_ring(heap, EVENTS, more):
         return EVENTS
-    if _is_full(heap, EVENT_TABLE, 1):
+    if _is_full(heap, EVENT_TABLE, heap[EVENT_TABLE + TABLE_COUNT] + more):
         return EVENT_TABLE
-    return WAITING_TABLE if _is_full(heap, WAITING_TABLE, 1) else ENOUGH
+    return WAITING_TABLE if _is_full(heap, WAITING_TABLE, heap[WAITING_TABLE + TABLE_COUNT] + 1) else ENOUGH
 
 
 @compiled
-def _short_of_entity(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
-    heap, registers = log.heap, layout[entity + REGISTERS]
-    if _is_full_ring(heap, registers + ROWS_RING):
+def _short_of_entity(heap: Any, layout: Any, entity: Any, more: Any) -> Any:
+    registers = layout[entity + REGISTERS]
+    if _is_full_ring(heap, registers + ROWS_RING, more):
         return registers + ROWS_RING
-    if _is_full(heap, registers + SLOT_TABLE, 1):
+    if _is_full(heap, registers + SLOT_TABLE, heap[registers + SLOT_TABLE + TABLE_COUNT] + more):
         return registers + SLOT_TABLE
-    demand = 1
-    if layout[entity + LABELS] >= 0 and layout[entity + OCCURRENCES] != layout[entity + OCCURRENCES_END]:
-        demand = _value_demand(log, layout, entity, arrivals, i)
     for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
-        if _is_full(heap, layout[occurrence + VALUE_TABLE], demand):
-            return layout[occurrence + VALUE_TABLE]
+        at = layout[occurrence + VALUE_TABLE]
+        # A label may let a row count by another value: there can be as many values as rows.
+        kept = heap[registers + ROWS_RING + RING_COUNT if layout[entity + LABELS] >= 0 else at + TABLE_COUNT]
+        if _is_full(heap, at, kept + more):
+            return at
     return ENOUGH
-
-
-@compiled
-def _value_demand(log: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> Any:
-    """How many values an arrival can at most add to each of an entity's tables: its own, and one for each label that
-    begins or ceases to count.
-    """
-    number = layout[entity + ENTITY_NUMBER]
-    if arrivals.kinds[i] == ROW:
-        slot = _find_slot(log, layout, entity, arrivals.keys[2 * (number * arrivals.count + i) + 0], arrivals.keys[2 * (number * arrivals.count + i) + 1])
-        if slot != NIL:
-            return frames.value_demand(_entity_rows(log, layout, entity), layout, entity, slot, arrivals.times[i])
-    return 1
 
 
 @compiled
@@ -329,50 +318,76 @@ def _pass_time(log: Any, layout: Any, time: Any) -> None:
 
 
 @compiled
-def _take_row(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> None:
-    time, id0, id1 = arrivals.times[i], arrivals.ids[2 * i + 0], arrivals.ids[2 * i + 1]
+def _remember(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> None:
+    """Tell a row from duplicates and from late ones, let the clock move on by it, and remember its id."""
+    time, id0, id1 = arrivals.times[i], arrivals.ids[2 * i], arrivals.ids[2 * i + 1]
     clock = log.heap[CLOCK_REGISTER]
     if events.kept_event(log, layout, id0, id1, max(clock, time) - layout[EVENT_HORIZON]) != NIL:
         answers.duplicate[i] = True
         return
     answers.late[i] = time < clock - layout[LATENESS]
     _pass_time(log, layout, time)
-    for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        _retire_rows(log, layout, entity)
-    floor = log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON]
-    _retire_events(log, layout, floor)
+    clock = log.heap[CLOCK_REGISTER]
+    floor = clock - layout[EVENT_HORIZON]
     event = NIL
     if time >= floor:
         event = events.new_event(log, layout, id0, id1, time)
         if log.heap[WAITING_TABLE + TABLE_COUNT]:
             newest = labels.end_waiting(log, id0, id1, floor)
             log.links[2 * events.place_of(log, layout, event) + EVENT_LABEL] = newest
+    arrivals.clocks[i], arrivals.events[i] = clock, event
+
+
+@compiled
+def _take_rows(log: Any, layout: Any, arrivals: Any, start: Any, end: Any, answers: Any) -> None:
+    for i in range(start, end):
+        bring_near(log.heap, _entry_of(log.heap, EVENT_TABLE, table.hash_of(arrivals.ids[2 * i], arrivals.ids[2 * i + 1])))
+    for i in range(start, end):
+        _remember(log, layout, arrivals, i, answers)
     for entity in range(layout[ENTITIES], layout[ENTITIES_END], ENTITY_WORDS):
-        _place(log, layout, entity, event, arrivals, i, answers)
+        if end > start + 1:
+            near.bring_all(log, _entity_rows(log, layout, entity), layout, entity, arrivals, start, end)
+        for i in range(start, end):
+            if not answers.duplicate[i]:
+                floor = arrivals.clocks[i] - layout[entity + HORIZON]
+                _retire_rows(log, layout, entity, floor)
+                _place(log, layout, entity, arrivals, i, floor, answers)
+    _retire_events(log, layout, log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON])
 
 
 @entry
 def run(heap: Any, layout: Any, columns: Any, start: Any, answers: Any) -> Any:
     """Take arrivals from `start` on until one finds no room: how many are taken now, and what is short."""
-    times, ids, kinds, keys, values, valid = columns
+    times, ids, kinds, keys, values, valid, clocks, events, slots = columns
     a, b, c, d = answers
     n = len(times)
     return take_all(
         Log(words_of(heap), halves_of(heap)), constants_of(layout),
         Columns(n, constants_of(times), constants_of(ids), bytes_of(kinds), constants_of(keys), constants_of(values),
-        constants_of(valid)), start, Out(n, words_of(a), bytes_of(b), bytes_of(c), bytes_of(d)))
+        constants_of(valid), words_of(clocks), words_of(events), words_of(slots)), start, Out(n, words_of(a), bytes_of(b), bytes_of(c), bytes_of(d)))
 
+
+AT_ONCE = 32
 
 @compiled
 def take_all(log: Any, layout: Any, arrivals: Any, start: Any, answers: Any) -> Any:
-    for i in range(start, arrivals.count):
-        if arrivals.kinds[i] != ROW and layout[LABEL_SIZE] == 0:
+    i = start
+    while i < arrivals.count:
+        if arrivals.kinds[i] != ROW:
+            if layout[LABEL_SIZE]:
+                short = _short_of(log, layout, 1)
+                if short != ENOUGH:
+                    return i, short
+                _label(log, layout, arrivals, i, log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON])
+            i += 1
             continue
-        short = _short_of(log, layout, arrivals, i)
+        end = i + 1
+        last = min(i + AT_ONCE, arrivals.count)
+        while end < last and arrivals.kinds[end] == ROW:
+            end += 1
+        short = _short_of(log, layout, end - i)
         if short != ENOUGH:
             return i, short
-        if arrivals.kinds[i] == ROW:
-            _take_row(log, layout, arrivals, i, answers)
-        else:
-            _label(log, layout, arrivals, i, log.heap[CLOCK_REGISTER] - layout[EVENT_HORIZON])
+        _take_rows(log, layout, arrivals, i, end, answers)
+        i = end
     return arrivals.count, ENOUGH

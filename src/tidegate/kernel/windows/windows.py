@@ -137,6 +137,9 @@ class Windows:
             words(arrivals.keys),
             words(arrivals.values),
             valid,
+            np.zeros(len(arrivals.times), np.int64),
+            np.zeros(len(arrivals.times), np.int64),
+            np.zeros(len(arrivals.times), np.int64),
         )
 
     def snapshot(self) -> dict[str, np.ndarray]:
