@@ -8,7 +8,6 @@ import numpy as np
 
 from tidegate.kernel.machine import table
 from tidegate.kernel.machine.compiled import compiled, entry, inlined
-from tidegate.kernel.machine.memory import halves_of, words_of
 from tidegate.kernel.machine.table import TABLE_SIZE
 from tidegate.kernel.windows.layout import LABEL_SIZE
 from tidegate.kernel.windows.rowlog import (
@@ -31,8 +30,8 @@ from tidegate.kernel.windows.rowlog import (
     VERDICT,
     WAITING_TABLE,
     WAITING_WORDS,
-    Log,
     give_back,
+    near_log,
     of_slot,
     set_of_slot,
     take,
@@ -171,14 +170,9 @@ def end_waiting(log: Any, id0: Any, id1: Any, floor: Any) -> Any:
 
 
 @entry
-def forget_waiting(heap: Any, floor: Any) -> None:
+def forget_waiting(arrays: Any, floor: Any) -> None:
     """Free all labels that waited too long."""
-    log = Log(words_of(heap), halves_of(heap))
-    forget(log, floor)
-
-
-@compiled
-def forget(log: Any, floor: Any) -> None:
+    log = near_log(arrays)
     heap = log.heap
     position = 0
     while position < heap[WAITING_TABLE + TABLE_SIZE]:

@@ -231,13 +231,13 @@ def with_more(log: Log, layout: np.ndarray, short: int, floor: int) -> Log:
         StateError: the log holds as much as can be named.
     """
     if short == MORE_HEAP:
-        labels.forget_waiting(log.heap, floor)
+        labels.forget_waiting(log, floor)
         return _with_more_heap(log, sum(int(layout[entity + SLOT_SIZE]) for entity in entities(layout)))
     words = rings(layout).get(short)
     if words is not None:
         return _with_more_of_ring(log, short, words)
     if short == WAITING_TABLE:
-        labels.forget_waiting(log.heap, floor)
+        labels.forget_waiting(log, floor)
         if 4 * log.heap[short + TABLE_COUNT] < log.heap[short + TABLE_SIZE]:  # forgetting was enough
             return log
     return _with_more_of_table(log, short)
