@@ -48,14 +48,14 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     return _njit(function, cache=True, nogil=True, _nrt=False, error_model="numpy")
 
 
-#: No Python calls these: they need nothing that could be called from there.
+# Made in half the time without what Python could call them by. It must not: the process would crash.
 _INSIDE = {
     "nogil": True, "_nrt": False, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True
 }  # fmt: skip
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that others of these call."""
+    """A function that others of these call, and Python never does."""
     return _njit(function, **_INSIDE)
 
 
