@@ -23,7 +23,7 @@ import numpy as np
 from tidegate.errors import StateError
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
-from tidegate.kernel.plan import WindowPlan
+from tidegate.kernel.plan import Size, WindowPlan
 from tidegate.kernel.windows import rowlog
 from tidegate.kernel.windows.layout import EVENT_HORIZON, REGISTERS, ROW_SIZE, SLOT_SIZE, lanes_by_entity, lay_out
 from tidegate.kernel.windows.loop import ROW, Columns, run
@@ -38,7 +38,7 @@ from tidegate.kernel.windows.storage import (
     with_more,
 )
 
-__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "EntitySize", "Windows"]
+__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "Windows"]
 
 _WORD_BYTES = 8
 
@@ -59,17 +59,6 @@ class Arrivals:
     """int64[v, n]. Of a label, anything."""
     valid: np.ndarray
     """bool[l, n]: whether the lane is valid. Of a label, anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntitySize:
-    """What one kind of entity takes."""
-
-    columns: tuple[str, ...]
-    rows: int
-    keys: int
-    bytes: int
-    """Of its rows and keys, and of the tables that find them."""
 
 
 class Answers(NamedTuple):
@@ -139,10 +128,10 @@ class Windows:
             valid=valid,
         )
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """All state, as a copy: arrays by name."""
+    def state(self) -> dict[str, np.ndarray]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
         heap = self._log.heap
-        return {"heap": heap[: heap[rowlog.HEAP_END]].copy(), "plan": self._fingerprint()}
+        return {"heap": heap[: heap[rowlog.HEAP_END]], "plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
@@ -159,10 +148,10 @@ class Windows:
             raise StateError("window engine: the snapshot lacks the heap; restore an older snapshot")
         self._log = log_of(np.array(arrays["heap"], np.int64))
 
-    def sizes(self) -> list[EntitySize]:
-        """What each kind of entity takes."""
+    def sizes(self) -> dict[str, Size]:
+        """What each kind of entity takes, by its columns."""
         heap, layout = self._log.heap, self._layout
-        sizes: list[EntitySize] = []
+        sizes: dict[str, Size] = {}
         for entity, at in zip(self._plan.entities, entities(layout), strict=True):
             tables = tables_of(layout, at)
             ring = layout[at + REGISTERS] + rowlog.ROWS_RING
@@ -170,7 +159,7 @@ class Windows:
             words = (heap[ring + rowlog.RING_MASK] + 1) * layout[at + ROW_SIZE] + keys * layout[at + SLOT_SIZE]
             words += sum(heap[table + TABLE_SIZE] for table in tables)
             rows = int(heap[ring + rowlog.RING_COUNT])
-            sizes.append(EntitySize(entity.columns, rows, keys, _WORD_BYTES * int(words)))
+            sizes[", ".join(entity.columns)] = Size(rows, keys, _WORD_BYTES * int(words))
         return sizes
 
     def _fingerprint(self) -> np.ndarray:
