@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test referee format lint types fuzz bench docs screenshot clean browser java
+.PHONY: help demo stack test referee format lint types fuzz damage bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -46,6 +46,9 @@ types: .venv/ready ## check types, strictly
 
 fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
 	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
+
+damage: .venv/ready ## 1,000 damaged files of each format: each is taken whole or refused, and nothing crashes
+	$(RUN) pytest tests/intake/test_corruption.py --corruptions=1000
 
 bench: .venv/ready ## measure, beside a peer in the same run; writes docs/benchmarks.md
 	$(RUN) python -m benchmarks.run

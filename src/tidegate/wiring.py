@@ -31,6 +31,7 @@ from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.files import FILES
+from tidegate.streams.rejected import RETRIES
 from tidegate.streams.schema import STREAMS
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def open_log(settings: Settings) -> Log:
     log.create(DETECTORS, partitions=1)
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
+    log.create(RETRIES, partitions=1)
     return log
 
 
