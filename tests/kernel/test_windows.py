@@ -40,6 +40,8 @@ EVERYTHING = WindowPlan(
             "var_pop",
             "first_value",
             "last_value",
+            "first_known",
+            "last_known",
         )
         for excludes_row in (False, True)
     )

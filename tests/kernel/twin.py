@@ -111,6 +111,10 @@ class Twin:
             in_order = [lane for _, lane in sorted(zip(frame, lanes, strict=True), key=lambda pair: pair[0].time)]
             return in_order[0 if aggregate.function == "first_value" else -1] if in_order else None
         values = [value for value in lanes if value is not None]
+        if aggregate.function in {"first_known", "last_known"}:
+            in_order = sorted(zip(frame, lanes, strict=True), key=lambda pair: pair[0].time)
+            known = [lane for _, lane in in_order if lane is not None]
+            return known[0 if aggregate.function == "first_known" else -1] if known else None
         if aggregate.function in {"count", "count_distinct"}:
             return len(values if aggregate.function == "count" else set(values))
         if aggregate.function in {"var_samp", "var_pop"}:

@@ -24,6 +24,8 @@ MAX_DURATION_US = 31 * DAY_US
 class Policy:
     lateness_us: int
     dedupe_us: int
+    keep_us: int | None
+    """How long rows are kept that no frame bounds in time; None if it does not say."""
     review: int
     """The score from which on an event is reviewed, and `decline` that from which on it is declined."""
     decline: int
@@ -49,7 +51,7 @@ def compile_policy(root: Yaml) -> Policy:
     Raises:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model", "explain"))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("keep", "joins", "model", "explain"))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")
@@ -66,11 +68,22 @@ def compile_policy(root: Yaml) -> Policy:
     return Policy(
         lateness_us=_duration(keys["lateness"]),
         dedupe_us=_duration(keys["dedupe"]),
+        keep_us=keys["keep"].duration_us() if "keep" in keys else None,
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
         explain=tuple(node.words() for node in keys["explain"].list()) if "explain" in keys else (),
     )
+
+
+def check_keep(root: Yaml, *, reads_keep: bool) -> None:
+    """
+    Raises:
+        DetectorError: it says how long rows are kept that no frame bounds in time, and there is no such frame.
+    """
+    keep = root.items().get("keep")
+    if keep and not reads_keep:
+        keep.fail(f"keep: {keep.words()}", "no `keep`: every frame in features.sql is bounded in time by itself")
 
 
 def _duration(node: Yaml) -> int:

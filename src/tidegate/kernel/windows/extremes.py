@@ -1,4 +1,4 @@
-"""MIN and MAX. Each row keeps its better: the last row before it that has a better value (before a row without a value:
+"""MIN and MAX, and the first and last values that are known. Each row keeps its better: the last row before it that has a better value (before a row without a value:
 that has any). The frame's newest row, its better, the better of that and so on hold the best of every run of rows that
 ends there.
 
@@ -6,6 +6,8 @@ The rows with a value that no later row is as good as are a chain with two ends,
 extremes, as of the last row that was looked at. All windows of a front share it: each has a cursor to its first row in
 the chain, whose value is the answer. If the frames end before the last row that was looked at, because a row out of
 order is answered, the answer is found along the betters.
+
+For the last known value a row with a value is better than all before it, for the first than all after it.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from tidegate.kernel.windows.layout import (
     CHAINS,
     CHAINS_END,
     CURSORS_END,
+    EARLIEST,
     ENDS,
     FRONT_WORDS,
     FRONTS,
     FRONTS_END,
     HIGH,
+    LATEST,
     READS_LABEL,
     TURN,
 )
@@ -59,10 +63,17 @@ def _has_value(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
 
 
 @inlined
-def _rank(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
-    """A row's value, turned so that the greatest is best."""
-    value = rows.heap[place(rows, row) + layout[chain + CHAIN_VALUES + verdict_of_row(rows, row)]]
-    return value ^ layout[chain + TURN]
+def _value(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    return rows.heap[place(rows, row) + layout[chain + CHAIN_VALUES + verdict_of_row(rows, row)]]
+
+
+@inlined
+def _is_as_good(rows: Any, layout: Any, chain: Any, row: Any, other: Any) -> Any:
+    """Whether a row is as good as another before it, both with a value."""
+    turn = layout[chain + TURN]
+    if turn in (EARLIEST, LATEST):
+        return turn == LATEST
+    return _value(rows, layout, chain, row) ^ turn >= _value(rows, layout, chain, other) ^ turn
 
 
 @inlined
@@ -94,8 +105,8 @@ def _append(rows: Any, layout: Any, chain: Any, slot: Any, row: Any) -> None:
     if not _has_value(rows, layout, chain, row):
         set_link(rows, row, links + 1, better)
         return
-    rank, first = _rank(rows, layout, chain, row), of_slot(rows, slot, ends + _FIRST)
-    while better != NIL and _rank(rows, layout, chain, better) <= rank:
+    first = of_slot(rows, slot, ends + _FIRST)
+    while better != NIL and _is_as_good(rows, layout, chain, row, better):
         _move_cursors(rows, layout, chain, slot, better, row)
         better = NIL if better == first else _better(rows, layout, chain, better)
     set_link(rows, row, links, NIL)
@@ -123,11 +134,11 @@ def _drop_older(rows: Any, layout: Any, chain: Any, slot: Any, floor: Any) -> No
 @compiled
 def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> Any:
     """The better of a row that was put into its key's list, NIL if there is none that is not older than `floor`."""
-    has_value, rank = _has_value(rows, layout, chain, row), _rank(rows, layout, chain, row)
+    has_value = _has_value(rows, layout, chain, row)
     better = preceding(rows, row)
     while better != NIL and time_of(rows, better) >= floor:
         better_has_value = _has_value(rows, layout, chain, better)
-        if better_has_value and (not has_value or _rank(rows, layout, chain, better) > rank):
+        if better_has_value and not (has_value and _is_as_good(rows, layout, chain, row, better)):
             return better
         better = _kept_better(rows, layout, chain, better)
     return NIL
@@ -136,10 +147,10 @@ def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> 
 @compiled
 def _is_best_to(rows: Any, layout: Any, chain: Any, row: Any, last: Any) -> Any:
     """Make a row the better of those after it that it is better than; whether it is better than all, to the last."""
-    rank, later = _rank(rows, layout, chain, row), row
+    later = row
     while later != last:
         later = following(rows, later)
-        if _has_value(rows, layout, chain, later) and _rank(rows, layout, chain, later) >= rank:
+        if _has_value(rows, layout, chain, later) and _is_as_good(rows, layout, chain, later, row):
             return False
         better = _kept_better(rows, layout, chain, later)
         if better == NIL or is_after(rows, row, better):
@@ -229,11 +240,11 @@ def extreme_of(rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot
         row = _first_in_frame(rows, layout, chain, cursor, slot, low_time)
         set_of_slot(rows, slot, cursor, row)
         if row != NIL:
-            return True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+            return True, _value(rows, layout, chain, row)
         return found, best
     row = high if _has_value(rows, layout, chain, high) else _kept_better(rows, layout, chain, high)
     while row != NIL and time_of(rows, row) >= low_time:
-        found, best = True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+        found, best = True, _value(rows, layout, chain, row)
         row = _kept_better(rows, layout, chain, row)
     return found, best
 

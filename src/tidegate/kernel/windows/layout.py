@@ -66,10 +66,13 @@ LOWER, LOW, LOW_TIME, ACCUMULATORS, ACCUMULATORS_END, WINDOW_WORDS = range(6)
 KIND, RUNNING, LINKS_OF_SAME, BITS, VALUE_WORDS, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6, 9
 COUNT, SUM, DISTINCT, SQUARES, EXTREME = range(5)
 
-# TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN.
+# TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN;
+# or EARLIEST or LATEST, where the first or last that is there is best, whatever its value.
 # CHAIN: the row's half that links it to the next in the chain; the one before follows. ENDS: the slot's half that is
 # the chain's first row; its last, the last row that was looked at, and the first row of each window follow.
 TURN, CHAIN, ENDS, CURSORS_END, READS_LABEL, CHAIN_BITS, CHAIN_VALUES, CHAIN_WORDS = 0, 1, 2, 3, 4, 5, 8, 11
+
+EARLIEST, LATEST = 1, 2
 
 # VALUE_TABLE: its registers.
 VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, OCCURRENCE_WORDS = 0, 1, 2, 5, 8
@@ -84,12 +87,13 @@ ANSWER_WINDOW, ANSWER_FRONT, EXCLUDES_ROW, ALONE_BIT, ALONE_VALUE, ANSWER_WORDS 
 # bits and three words, as BITS and VALUE_WORDS are.
 VAR_SAMP, VAR_POP, FIRST, LAST = 5, 6, 7, 8
 
+_TURNS = {"min": -1, "max": 0, "first_known": EARLIEST, "last_known": LATEST}
+
 _KINDS = {
     "count": COUNT,
     "sum": SUM,
     "count_distinct": DISTINCT,
-    "min": EXTREME,
-    "max": EXTREME,
+    **dict.fromkeys(_TURNS, EXTREME),
     "var_samp": VAR_SAMP,
     "var_pop": VAR_POP,
     "first_value": FIRST,
@@ -152,7 +156,7 @@ def _widest(windows: Sequence[Window]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What is kept of a window: an accumulator, an extreme (MIN or MAX), or nothing: its first or last row is known."""
+    """What is kept of a window: an accumulator, an extreme, or nothing: its first or last row is known."""
 
     window: int
     kind: int
@@ -165,8 +169,8 @@ def _running(aggregate: Aggregate) -> list[_Running]:
     lane share them, with and without the row that is answered.
     """
     match aggregate.function:
-        case "min" | "max":
-            return [_Running(aggregate.window, EXTREME, aggregate.lane, -1 if aggregate.function == "min" else 0)]
+        case function if function in _TURNS:
+            return [_Running(aggregate.window, EXTREME, aggregate.lane, _TURNS[function])]
         case "sum":
             kinds = [SUM, COUNT]
         case "var_samp" | "var_pop":
