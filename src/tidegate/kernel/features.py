@@ -39,6 +39,7 @@ _CLAUSES = (
     "rows count"
 )
 
+
 @dataclass(frozen=True)
 class Features:
     """`values` and `lanes` are evaluated when a row arrives; `expressions` once the window engine has answered."""
@@ -84,9 +85,7 @@ class Features:
         return columns_of(expression).union(*(columns_of(self.values[value]) for value in earlier))
 
 
-def compile_features(
-    file: str, text: str, *, lateness_us: int, dedupe_us: int, keep_us: int | None = None
-) -> Features:
+def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int, keep_us: int | None = None) -> Features:
     """Compile a SELECT. An item may name those before it, as in DuckDB. `keep_us` is how long rows are kept that no
     frame bounds in time; without it there may be no such frame.
 

@@ -19,6 +19,9 @@ OUTCOMES: tuple[Outcome, ...] = ("approve", "review", "decline")
 #: Rows are kept for as long as lateness and dedupe say: a month covers any source that comes back from the cold.
 MAX_DURATION_US = 31 * DAY_US
 
+#: What no frame bounds in time may be kept for ten years: no record of a payment has to be kept for longer.
+MAX_KEEP_US = 3660 * DAY_US
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -68,7 +71,7 @@ def compile_policy(root: Yaml) -> Policy:
     return Policy(
         lateness_us=_duration(keys["lateness"]),
         dedupe_us=_duration(keys["dedupe"]),
-        keep_us=keys["keep"].duration_us() if "keep" in keys else None,
+        keep_us=_duration(keys["keep"], MAX_KEEP_US) if "keep" in keys else None,
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
@@ -86,8 +89,8 @@ def check_keep(root: Yaml, *, reads_keep: bool) -> None:
         keep.fail(f"keep: {keep.words()}", "no `keep`: every frame in features.sql is bounded in time by itself")
 
 
-def _duration(node: Yaml) -> int:
+def _duration(node: Yaml, most_us: int = MAX_DURATION_US) -> int:
     duration_us = node.duration_us()
-    if duration_us > MAX_DURATION_US:
-        node.fail(repr(node.words()), "at most 31 days")
+    if duration_us > most_us:
+        node.fail(repr(node.words()), f"at most {most_us // DAY_US} days")
     return duration_us

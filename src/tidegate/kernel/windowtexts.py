@@ -35,18 +35,13 @@ class WindowTexts:
             pairs = zip(lanes.values[value].tolist(), texts.to_pylist(), strict=True)
             self._texts.update((number, text) for number, text in pairs if text is not None)
 
-    def answered(
-        self, values: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]
-    ) -> dict[int, pa.Array[Any]]:  # fmt: skip
+    def answered(self, values: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_]) -> dict[int, pa.Array[Any]]:
         """The windows' answers to n events that are texts: int64[a, n] and bool[a, n] are all of them."""
-        texts = self._texts
-        return {
-            answer: pa.array(
-                [texts[value] if known else None for value, known in zip(values[answer].tolist(), valid[answer])],
-                pa.string(),
-            )
-            for answer in self._answers
-        }
+        found: dict[int, pa.Array[Any]] = {}
+        for answer in self._answers:
+            pairs = zip(values[answer].tolist(), valid[answer].tolist(), strict=True)
+            found[answer] = pa.array([self._texts[value] if known else None for value, known in pairs], pa.string())
+        return found
 
     def forget(self, windows: Windows) -> None:
         """Let go what no row has any more, once there are twice as many texts as rows had the last time."""

@@ -183,6 +183,8 @@ class Frames:
         lower = None if words.get("start") == "UNBOUNDED" else self._edge(node, kind, start)
         upper = 0 if ends_at_row else self._edge(node, kind, end)
         excludes_row = without == "CURRENT ROW" and upper == 0
+        if lower is None and upper == 0:  # all rows up to the row are the same ones either way
+            kind = "RANGE"
         if gap_us is not None and upper:
             self.source.fail(node, f"{found} in a session", "a frame up to CURRENT ROW in a session")
         if kind == "ROWS" and excludes_row:  # which leaves those from the row before it on

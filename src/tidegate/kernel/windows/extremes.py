@@ -1,6 +1,6 @@
-"""MIN and MAX, and the first and last values that are known. Each row keeps its better: the last row before it that has a better value (before a row without a value:
-that has any). The frame's newest row, its better, the better of that and so on hold the best of every run of rows that
-ends there.
+"""MIN and MAX, and the first and last values that are known. Each row keeps its better: the last row before it that has
+a better value (before a row without a value: that has any). The frame's newest row, its better, the better of that and
+so on hold the best of every run of rows that ends there.
 
 The rows with a value that no later row is as good as are a chain with two ends, the monotone queue of sliding-window
 extremes, as of the last row that was looked at. All windows of a front share it: each has a cursor to its first row in
@@ -41,6 +41,7 @@ from tidegate.kernel.windows.rowlog import (
     VALID,
     following,
     is_after,
+    is_from,
     is_kept,
     link,
     of_slot,
@@ -230,36 +231,43 @@ def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any) -> None:
 
 
 @compiled
-def extreme_of(rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
-    """Whether an extreme has a value, and the value: of the rows not older than `low_time` up to the front."""
+def extreme_of(
+    rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
+) -> Any:  # fmt: skip
+    """Whether an extreme has a value, and the value: of the rows from `low`, of `low_time`, up to the front."""
     high = of_slot(rows, slot, layout[front + HIGH])
     found, best = False, np.int64(0)
-    if high == NIL or time_of(rows, high) < low_time:
+    if high == NIL or not is_from(rows, high, time_of(rows, high), low, low_time):
         return found, best
     if high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT):
-        row = _first_in_frame(rows, layout, chain, cursor, slot, low_time)
+        row = _first_in_frame(rows, layout, chain, cursor, slot, low, low_time)
         set_of_slot(rows, slot, cursor, row)
         if row != NIL:
             return True, _value(rows, layout, chain, row)
         return found, best
     row = high if _has_value(rows, layout, chain, high) else _kept_better(rows, layout, chain, high)
-    while row != NIL and time_of(rows, row) >= low_time:
+    while row != NIL and is_from(rows, row, time_of(rows, row), low, low_time):
         found, best = True, _value(rows, layout, chain, row)
         row = _kept_better(rows, layout, chain, row)
     return found, best
 
 
 @compiled
-def _first_in_frame(rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
-    """The first row in the chain that is not older than `low_time`, sought from where it was before."""
+def _first_in_frame(
+    rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
+) -> Any:  # fmt: skip
+    """The first row in the chain that does not come before `low`, sought from where it was before."""
     row = of_slot(rows, slot, cursor)
     if row == NIL:
         row = of_slot(rows, slot, layout[chain + ENDS] + _LAST)
-    while row != NIL and time_of(rows, row) < low_time:
+    while row != NIL and not is_from(rows, row, time_of(rows, row), low, low_time):
         row = link(rows, row, layout[chain + CHAIN])
     if row == NIL:
         return row
     first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
-    while row != first and time_of(rows, _better(rows, layout, chain, row)) >= low_time:
-        row = _better(rows, layout, chain, row)
+    while row != first:
+        better = _better(rows, layout, chain, row)
+        if not is_from(rows, better, time_of(rows, better), low, low_time):
+            break
+        row = better
     return row
