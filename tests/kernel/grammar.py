@@ -140,7 +140,9 @@ class Grammar:
         """FIRST_VALUE, LAST_VALUE or LAG."""
         nulls = self.one_of(("", " IGNORE NULLS", " RESPECT NULLS"))
         value = self.one_of((*VALUES, *KEYS, f"CASE WHEN {self.flag()} THEN merchant_id END"))
-        lag = self.one_of((value, f"{value}, 1", f"{value}, 1, NULL", f"{value}, 1, {value.replace('is_fraud', '1 = 1')}"))
+        lag = self.one_of(
+            (value, f"{value}, 1", f"{value}, 1, NULL", f"{value}, 1, {value.replace('is_fraud', '1 = 1')}")
+        )
         call = self.one_of((f"FIRST_VALUE({value}{nulls})", f"LAST_VALUE({value}{nulls})", f"LAG({lag}{nulls})"))
         return f"{call} OVER {self.one_of((*NAMED, f'({self.window()})'))}"
 

@@ -242,7 +242,9 @@ def test_keep_ends_what_no_frame_bounds_in_time(rows):
     kept = "SELECT " + ", ".join(f"{text} AS f{n}" for n, text in enumerate(KEPT.values())) + "\nFROM transactions"
     theirs = duck(kept + WINDOWS, labelled(batch, {}))
     for n, text in enumerate(KEPT):
-        assert [*map(plain, mine.column(f"f{n}").to_pylist())] == [*map(plain, theirs.column(f"f{n}").to_pylist())], text
+        assert [*map(plain, mine.column(f"f{n}").to_pylist())] == [*map(plain, theirs.column(f"f{n}").to_pylist())], (
+            text
+        )
 
 
 VARIANCES = st.builds(

@@ -146,7 +146,7 @@ class Frames:
         self.derived[name] = key
         return name
 
-    def _gap(self, binder: Binder, sessions: list[exp.Expr]) -> int:
+    def _gap(self, binder: Binder, sessions: list[exp.Anonymous]) -> int:
         """The gap that ends a session."""
         wanted = "one session_window(event_time, INTERVAL n unit)"
         time, *gap = sessions[0].expressions or [sessions[0]]

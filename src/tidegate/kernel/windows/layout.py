@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tidegate.errors import UsageError
 from tidegate.kernel.machine.table import TABLE_REGISTERS
-from tidegate.kernel.plan import EVERY_ROW, MAX_LANES, MAX_ROWS, NO_VALUE, Aggregate, Window, WindowPlan
+from tidegate.kernel.plan import EVERY_ROW, MAX_ROWS, NO_VALUE, Aggregate, Window, WindowPlan
 from tidegate.kernel.windows import rowlog
 
 #: Longest span of time in a plan, some 146,000 years: times within as much of 1970 can be added to it in 64 bits.
@@ -109,48 +108,6 @@ _KINDS = {
 _WORDS = {SUM: 2, SQUARES: 4}
 
 
-def check(plan: WindowPlan) -> None:
-    """
-    Raises:
-        UsageError: the plan asks for what cannot be answered.
-    """
-    for window in plan.windows:
-        if not 0 <= window.upper_us <= window.lower_us <= MAX_SPAN_US:
-            raise UsageError(
-                f"window plan: a frame from {window.lower_us} to {window.upper_us} us before the row; wanted "
-                f"0 <= end <= start <= {MAX_SPAN_US}"
-            )
-        first, last = window.rows or (0, 0)
-        if not 0 <= last <= first <= MAX_ROWS or (_end(window)[0] and window.upper_us):
-            raise UsageError(
-                f"window plan: a frame from {first} to {last} rows before the row, or a session, that ends "
-                f"{window.upper_us} us before it; wanted 0 <= end <= start <= {MAX_ROWS} rows, and 0 us"
-            )
-        if window.entity not in range(len(plan.entities)):
-            raise UsageError(f"window plan: no entity {window.entity}; there are {len(plan.entities)}")
-    for aggregate in plan.aggregates:
-        _check_aggregate(plan, aggregate)
-    for entity, lanes in enumerate(lanes_by_entity(plan)):
-        if len(lanes) > MAX_LANES:
-            raise UsageError(
-                f"window plan: {len(lanes)} lanes of {', '.join(plan.entities[entity].columns)}; at most {MAX_LANES} "
-                "can be kept; use fewer aggregates"
-            )
-    for span in (plan.lateness_us, plan.dedupe_us, plan.ahead_us):
-        if not 0 <= span <= MAX_SPAN_US:
-            raise UsageError(f"window plan: lateness, dedupe and ahead must be from 0 to {MAX_SPAN_US} us")
-
-
-def _check_aggregate(plan: WindowPlan, aggregate: Aggregate) -> None:
-    first_lane = EVERY_ROW if aggregate.function == "count" else 0
-    if aggregate.window not in range(len(plan.windows)) or aggregate.lane not in range(first_lane, len(plan.lanes)):
-        raise UsageError(f"window plan: {aggregate} names a window or a lane that is not there")
-    if aggregate.excludes_row and plan.windows[aggregate.window].rows is not None:
-        raise UsageError(f"window plan: {aggregate} excludes the row from a ROWS frame; wanted one that ends before it")
-    if aggregate.function != "count" and plan.lanes[aggregate.lane] == NO_VALUE:
-        raise UsageError(f"window plan: {aggregate} needs values and its lane has none")
-
-
 def _by_verdict(plan: WindowPlan) -> dict[int, tuple[int, int, int]]:
     """The lane that counts, by the verdict: unknown, genuine, fraud."""
     plain = {lane: (lane, lane, lane) for lane in range(EVERY_ROW, len(plan.lanes))}
@@ -169,7 +126,7 @@ def _widest(windows: Sequence[Window]) -> int:
     return max((window.lower_us for window in windows), default=0)
 
 
-def _end(window: Window) -> tuple[bool, int]:
+def frame_end(window: Window) -> tuple[bool, int]:
     """Where a frame ends: whether that is so many rows before the row, or microseconds, and how many."""
     if window.rows is not None:
         return True, window.rows[1]
@@ -261,7 +218,7 @@ class _EntityLayout:
         values_at = len(self.words)
         self.words += self.values
         values_end = len(self.words)
-        ends = sorted({_end(window) for window in windows})
+        ends = sorted({frame_end(window) for window in windows})
         fronts_at = self._record(FRONT_WORDS * len(ends))
         for front, end in enumerate(ends):
             self._write_front(fronts_at + FRONT_WORDS * front, end)
@@ -285,7 +242,7 @@ class _EntityLayout:
         return rowlog.ENTITY_REGISTERS + TABLE_REGISTERS * len(self.distinct_lanes)
 
     def _write_front(self, at: int, end: tuple[bool, int]) -> None:
-        windows = [window for window in self.windows if _end(self.plan.windows[window]) == end]
+        windows = [window for window in self.windows if frame_end(self.plan.windows[window]) == end]
         windows_at = self._record(WINDOW_WORDS * len(windows))
         high = self._name()
         for place, window in enumerate(windows):
@@ -332,7 +289,7 @@ class _EntityLayout:
             if running.kind not in _WORDS:
                 self.where[running] = half
                 half += 1
-        of_rows = [window for window in self.windows if _end(self.plan.windows[window])[0]]
+        of_rows = [window for window in self.windows if frame_end(self.plan.windows[window])[0]]
         counts = [front + BEHIND for front in dict.fromkeys(self.fronts_at[window] for window in of_rows)]
         for word in [*counts, *(self.windows_at[window] + IN_FRAME for window in of_rows)]:
             self.words[word] = half
@@ -374,12 +331,7 @@ class _EntityLayout:
 
 
 def lay_out(plan: WindowPlan) -> np.ndarray:
-    """int64[...]
-
-    Raises:
-        UsageError: the plan asks for what cannot be answered.
-    """
-    check(plan)
+    """int64[...]: of a plan that can be answered."""
     words = [0] * (ONCE + ENTITY_WORDS * len(plan.entities))
     registers, labelled, event_horizon_us = rowlog.ENTITY_REGISTERS_AT, 0, plan.dedupe_us
     for number, lanes in enumerate(lanes_by_entity(plan)):

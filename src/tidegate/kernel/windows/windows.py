@@ -26,6 +26,7 @@ from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import WindowPlan
 from tidegate.kernel.windows import rowlog
+from tidegate.kernel.windows.check import check_plan
 from tidegate.kernel.windows.layout import (
     EVENT_HORIZON,
     REGISTERS,
@@ -103,6 +104,7 @@ class Windows:
         Raises:
             UsageError: the plan asks for what cannot be answered.
         """
+        check_plan(plan)
         self._plan = plan
         self._layout = lay_out(plan)
         self._lanes = lanes_by_entity(plan)
