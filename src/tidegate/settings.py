@@ -23,9 +23,17 @@ class Settings(BaseSettings):
     live: list[str] = Field(
         default=["card_fraud"], description="Detectors that decide, as a JSON list; the first answers `/v1/decisions`."
     )
-    host: str = Field(default="127.0.0.1", description="Address that the door and the desk listen on.")
+    host: str = Field(
+        default="127.0.0.1", description="Address that the door, the desk and the engine's metrics listen on."
+    )
     door_port: int = Field(default=0, ge=0, le=65535, description="Port of the door; 0 takes a free one.")
     desk_port: int = Field(default=0, ge=0, le=65535, description="Port of the desk; 0 takes a free one.")
+    engine_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of the engine's `/metrics`, which ask for no key; 0 takes a free one.",
+    )
     partitions: int = Field(default=4, ge=1, le=1024, description="Partitions of a topic, when it is made.")
     retention_days: int = Field(
         default=30, ge=1, description="How long the log keeps a record that every reader has read; the lake keeps all."

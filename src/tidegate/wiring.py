@@ -155,6 +155,7 @@ def free_ports(settings: Settings) -> Settings:
         update={
             "door_port": settings.door_port or _free_port(settings.host),
             "desk_port": settings.desk_port or _free_port(settings.host),
+            "engine_port": settings.engine_port or _free_port(settings.host),
         }
     )
 

@@ -10,7 +10,8 @@ Which versions decide is told by the control stream: a record of it holds from i
     decisions   id `<detector>:<event_id>`, key `<event_id>`
     alerts      the same, of the decisions that are not `approve`
     rejected    records that are no events of their stream; the key is the record's
-    detectors   the demotion of a rule that fires far beyond its forecast; it holds once it is read
+    detectors   the demotion of a rule that fires far beyond its forecast, which holds once it is read; and that a
+                candidate is ready to go live
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pyarrow as pa
 from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
+from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
 from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
@@ -35,7 +37,7 @@ from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, Demotion
+from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
@@ -52,6 +54,9 @@ _POLL_MS = 100
 #: saves four tenths of the processor's time at 500 events/s. An event that comes after a silence is decided at once.
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
+
+#: How often the metrics of the state are brought up to date.
+_MEASURE_EVERY_MS = 5_000
 
 #: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
 _MAX_EXPLAINED = 32
@@ -89,7 +94,9 @@ class LocalHost:
         for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
             deciding.kernel.decide({}).explain([])
-        self._kept_ms = clock.now_ms()
+        self.metrics = Metrics()
+        self._kept_ms = self._measured_ms = clock.now_ms()
+        self._measure()
 
     def step(self, timeout_ms: int) -> int:
         """Decide what is there, waiting up to `timeout_ms` for the first record; how many records were read.
@@ -99,13 +106,18 @@ class LocalHost:
         """
         read = self._consumer.position()
         records = self._consumer.poll(_BATCH_RECORDS, timeout_ms)
-        if records:
-            self._consumer.commit(self._decide(records, read))
+        entries = self._decide(records, read) if records else []
+        entries += [self._warm(candidate) for candidate in self._rollout.warmed()]
+        if records or entries:
+            self._consumer.commit(entries)
         now_ms = self._clock.now_ms()
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
             self._keep()
             self._log.expire(now_ms)
+        if now_ms - self._measured_ms >= _MEASURE_EVERY_MS:
+            self._measured_ms = now_ms
+            self._measure()
         return len(records)
 
     def run(self, stop: threading.Event) -> None:
@@ -118,12 +130,16 @@ class LocalHost:
         except FencedError as error:
             _log.warning("engine ends: %s", error)
         finally:
+            self._rollout.close()
             self._recovery.close()
             self._consumer.close()
 
     def _keep(self) -> None:
         kernels = [(deciding.kernel, deciding.watch.counts) for deciding in self._rollout.deciding]
         self._recovery.keep(kernels, self._consumer.position())
+
+    def _measure(self) -> None:
+        self.metrics.measure(deciding.kernel for deciding in self._rollout.deciding)
 
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""
@@ -171,6 +187,12 @@ class LocalHost:
         # Once a release and rule, whoever finds it again after a restart.
         entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
         return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)
+
+    def _warm(self, candidate: Candidate) -> Entry:
+        at_ms = self._clock.now_ms()
+        warm = Warm(detector=candidate.detector, version=candidate.version, at_ms=at_ms)
+        entry_id = f"{candidate.detector}:{candidate.version}:warm:{candidate.at_ms}"
+        return Entry(DETECTORS, candidate.detector, _encode(warm), at_ms, entry_id)
 
     def _entries(
         self,

@@ -52,8 +52,10 @@ class WindowTexts:
     def _put(self, texts: dict[int, str]) -> None:
         self._texts, self._most = texts, max(_FIRST_TEXTS, 2 * len(texts))
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All texts: their hashes, and their bytes one after the other."""
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All texts: their hashes, and their bytes one after the other. Nothing, where no text is answered."""
+        if not self._answers:
+            return {}
         texts = [text.encode() for text in self._texts.values()]
         return {
             "text_hashes": np.array([*self._texts], np.int64),
@@ -67,6 +69,8 @@ class WindowTexts:
         Raises:
             StateError: it lacks the texts.
         """
+        if not self._answers:
+            return
         if not {"text_hashes", "text_ends", "text_bytes"} <= arrays.keys():
             raise StateError("window texts: the snapshot lacks the texts; restore an older snapshot")
         content = arrays["text_bytes"].tobytes()

@@ -128,11 +128,17 @@ class Aggregates:
         binder = Binder(self.source, {**names, **self.scope.label}, refused=self.scope.refused)
         where = None if condition is None else self._bind_row(binder, condition, condition=True)
         arguments: list[exp.Expr] = [*call.expressions]
-        if name in _OF_ROW:
-            if where is not None:
-                wanted = f"{name.upper()}(CASE WHEN condition THEN x END IGNORE NULLS): DuckDB has no FILTER here"
-                self.source.fail(node, f"FILTER with {name.upper()}", wanted)
-            return self._of_row(node, name, arguments, binder, names)
+        if name not in _OF_ROW:
+            return self._over_rows(node, name, arguments, where, binder)
+        if where is not None:
+            wanted = f"{name.upper()}(CASE WHEN condition THEN x END IGNORE NULLS): DuckDB has no FILTER here"
+            self.source.fail(node, f"FILTER with {name.upper()}", wanted)
+        return self._of_row(node, name, arguments, binder, names)
+
+    def _over_rows(
+        self, node: exp.Expr, name: str, arguments: list[exp.Expr], where: Expression | None, binder: Binder
+    ) -> Expression:
+        """What is made of all rows of a frame."""
         if any(isinstance(argument, exp.IgnoreNulls) for argument in arguments):
             wanted = "IGNORE NULLS in FIRST_VALUE, LAST_VALUE and LAG alone"
             self.source.fail(node, f"IGNORE NULLS in {name.upper()}", wanted)

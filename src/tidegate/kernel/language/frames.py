@@ -203,7 +203,7 @@ class Frames:
             return whole_number(self.source, edge, MAX_ROWS)
         if kind == "RANGE" and isinstance(edge, exp.Interval):
             return interval_us(self.source, edge)
-        self.source.fail(node, f"the frame {spell(node.args['spec'])}", _FORMS[kind])
+        return self.source.fail(node, f"the frame {spell(node.args['spec'])}", _FORMS[kind])
 
     def _keep(self, node: exp.Expr, found: str) -> int:
         """How long rows are kept for what no frame bounds in time."""

@@ -19,7 +19,7 @@ from tidegate.errors import StateError
 from tidegate.kernel.machine import table
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_AT, TABLE_COUNT, TABLE_REGISTERS, TABLE_SIZE
-from tidegate.kernel.plan import NEVER
+from tidegate.kernel.plan import NEVER, Size
 from tidegate.kernel.sequences import matchloop as loop
 from tidegate.kernel.sequences import matchstore
 from tidegate.kernel.sequences.conditions import new_work
@@ -199,15 +199,15 @@ class Matches:
             timers = np.concatenate([timers, np.zeros_like(timers)])
         self._store = store._replace(rows=rows, timers=timers)
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All state, as a copy: arrays by name."""
-        arrays = {name: array.copy() for name, array in self._store._asdict().items()}
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
+        arrays: dict[str, npt.NDArray[Any]] = self._store._asdict()
         for index, texts in enumerate(self._texts):
             column: Any = pa.array(texts, pa.large_string())
             _, offsets, content = column.buffers()
-            arrays[f"text{index}_offsets"] = np.frombuffer(offsets, np.int64)[: len(texts) + 1].copy()
-            arrays[f"text{index}"] = np.frombuffer(content or b"", np.uint8).copy()
-            arrays[f"text{index}_null"] = column.is_null().to_numpy(zero_copy_only=False).copy()
+            arrays[f"text{index}_offsets"] = np.frombuffer(offsets, np.int64)[: len(texts) + 1]
+            arrays[f"text{index}"] = np.frombuffer(content or b"", np.uint8)
+            arrays[f"text{index}_null"] = column.is_null().to_numpy(zero_copy_only=False)
         return arrays | {"plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -232,9 +232,12 @@ class Matches:
             texts = pa.Array.from_buffers(pa.large_string(), len(null), buffers).to_numpy(zero_copy_only=False)
             self._texts[index] = _known(texts, ~null)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes by part of the state."""
-        return {name: array.nbytes for name, array in self._store._asdict().items()}
+    def size(self) -> Size:
+        """What rows, partitions and partial matches take, the bytes of texts aside."""
+        store = self._store
+        rows = int(store.registers[matchstore.END] - store.registers[matchstore.FIRST])
+        keys = int(store.slot_table[matchstore.SLOT_TABLE + TABLE_COUNT])
+        return Size(rows, keys, sum(array.nbytes for array in (*store, *self._texts)))
 
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from tidegate.errors import StateError
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
-from tidegate.kernel.plan import WindowPlan
+from tidegate.kernel.plan import Size, WindowPlan
 from tidegate.kernel.windows import rowlog
 from tidegate.kernel.windows.check import check_plan
 from tidegate.kernel.windows.layout import (
@@ -49,7 +49,7 @@ from tidegate.kernel.windows.storage import (
     with_more,
 )
 
-__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "EntitySize", "Windows"]
+__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "Windows"]
 
 _WORD_BYTES = 8
 
@@ -70,17 +70,6 @@ class Arrivals:
     """int64[v, n]. Of a label, anything."""
     valid: np.ndarray
     """bool[l, n]: whether the lane is valid. Of a label, anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntitySize:
-    """What one kind of entity takes."""
-
-    columns: tuple[str, ...]
-    rows: int
-    keys: int
-    bytes: int
-    """Of its rows and keys, and of the tables that find them."""
 
 
 class Answers(NamedTuple):
@@ -151,10 +140,10 @@ class Windows:
             valid=valid,
         )
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """All state, as a copy: arrays by name."""
+    def state(self) -> dict[str, np.ndarray]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
         heap = self._log.heap
-        return {"heap": heap[: heap[rowlog.HEAP_END]].copy(), "plan": self._fingerprint()}
+        return {"heap": heap[: heap[rowlog.HEAP_END]], "plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
@@ -184,10 +173,10 @@ class Windows:
                     found.append(rows[:, rowlog.ROW_WORDS + word])
         return np.unique(np.concatenate(found))
 
-    def sizes(self) -> list[EntitySize]:
-        """What each kind of entity takes."""
+    def sizes(self) -> dict[str, Size]:
+        """What each kind of entity takes, by its columns."""
         heap, layout = self._log.heap, self._layout
-        sizes: list[EntitySize] = []
+        sizes: dict[str, Size] = {}
         for entity, at in zip(self._plan.entities, entities(layout), strict=True):
             tables = tables_of(layout, at)
             ring = layout[at + REGISTERS] + rowlog.ROWS_RING
@@ -195,7 +184,7 @@ class Windows:
             words = (heap[ring + rowlog.RING_MASK] + 1) * layout[at + ROW_SIZE] + keys * layout[at + SLOT_SIZE]
             words += sum(heap[table + TABLE_SIZE] for table in tables)
             rows = int(heap[ring + rowlog.RING_COUNT])
-            sizes.append(EntitySize(entity.columns, rows, keys, _WORD_BYTES * int(words)))
+            sizes[", ".join(entity.columns)] = Size(rows, keys, _WORD_BYTES * int(words))
         return sizes
 
     def _fingerprint(self) -> np.ndarray:
