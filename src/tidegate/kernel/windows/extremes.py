@@ -7,7 +7,8 @@ extremes, as of the last row that was looked at. All windows of a front share it
 the chain, whose value is the answer. If the frames end before the last row that was looked at, because a row out of
 order is answered, the answer is found along the betters.
 
-For the last known value a row with a value is better than all before it, for the first than all after it.
+For the last known value a row with a value is better than all before it, for the first than all after it: its chain is
+all rows with a value.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from tidegate.kernel.windows.rowlog import (
     is_after,
     is_from,
     is_kept,
+    is_up_to,
     link,
     of_slot,
     place,
@@ -239,10 +241,11 @@ def extreme_of(
     found, best = False, np.int64(0)
     if high == NIL or not is_from(rows, high, time_of(rows, high), low, low_time):
         return found, best
-    if high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT):
+    is_newest = high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+    if is_newest or layout[chain + TURN] == EARLIEST:
         row = _first_in_frame(rows, layout, chain, cursor, slot, low, low_time)
         set_of_slot(rows, slot, cursor, row)
-        if row != NIL:
+        if row != NIL and (is_newest or is_up_to(rows, row, high)):
             return True, _value(rows, layout, chain, row)
         return found, best
     row = high if _has_value(rows, layout, chain, high) else _kept_better(rows, layout, chain, high)
