@@ -29,6 +29,7 @@ from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.revision import REVISIONS
 from tidegate.streams.schema import STREAMS
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def open_log(settings: Settings) -> Log:
     """The log, with every topic made."""
     settings.data.mkdir(parents=True, exist_ok=True)
     log = EmbeddedLog(settings.data / "log.sqlite")
-    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS):
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
