@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test format lint types fuzz bench docs screenshot clean browser
+.PHONY: help demo test referee format lint types fuzz bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -22,7 +22,7 @@ test: .venv/ready browser ## run all tests
 	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
 	$(RUN) pytest $(WHOLE)
 
-referee: .venv/ready build/flink/ready ## let Flink SQL judge the sequences of events
+referee: .venv/ready build/flink/ready java ## let Flink SQL judge the sequences of events
 	$(RUN) pytest tests/referee
 
 format: .venv/ready ## bring the code into its one form
@@ -62,9 +62,9 @@ $(UV):
 	@touch $@
 
 # Flink wants older libraries than the rest: it has an environment of its own (800 MB, with Java's part of it).
-build/flink/ready: | $(UV)
+build/flink/ready: tests/referee/requirements.txt | $(UV)
 	@$(UV) venv --quiet --clear --python 3.11 build/flink
-	@$(UV) pip install --quiet --python build/flink/bin/python apache-flink==2.3.0 'setuptools<81'
+	@$(UV) pip install --quiet --python build/flink/bin/python --requirement tests/referee/requirements.txt
 	@touch $@
 
 # The browser tests drive Debian's Chromium; Playwright's own download is not used.
@@ -72,3 +72,9 @@ browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the browser tests say so and are skipped; install it with: apt-get install chromium"
+
+# Flink runs on Java.
+java:
+	@command -v java >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless >/dev/null; } \
+		|| { echo "no java: Flink needs it; install it with: apt-get install openjdk-17-jre-headless"; exit 1; }

@@ -139,7 +139,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Decide over a file: every feature, rule, score and outcome, equal to what would have been decided live."""
-    from tidegate.hosts.mapping import read_mapping
+    from tidegate.files.mapping import read_mapping
     from tidegate.hosts.replay import replay as run
     from tidegate.wiring import read_detector
 
@@ -177,7 +177,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a detector's features, test it on the days whose labels were not known yet, write its card."""
-    from tidegate.hosts.mapping import read_mapping
+    from tidegate.files.mapping import read_mapping
     from tidegate.science.train import train as run
     from tidegate.wiring import read_detector
 

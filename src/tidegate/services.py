@@ -165,7 +165,10 @@ def _shadow(context: Context) -> None:
     limit_memory(settings.shadow_memory_mb)
     # Whatever a shadow version does to its process, the company has started.
     context.ready()
-    ShadowHost(open_log(settings), open_shadow_log(settings), open_snapshots(settings), open_clock()).run(context.stop)
+    host = ShadowHost(
+        open_log(settings), open_shadow_log(settings), open_snapshots(settings), open_clock(), models=open_models()
+    )
+    host.run(context.stop)
 
 
 def _revisions(context: Context) -> None:

@@ -97,7 +97,7 @@ def test_a_hot_store_thrown_away_is_made_anew(company: Company) -> None:
     reader.step(0)
     company.clock.ms += 10_000
     reader.step(0)
-    assert company.log.lag(GROUP) == {"transactions": 0, "labels": 0, "sessions": 0, "decisions": 0}
+    assert company.log.lag(GROUP) == {"transactions": 0, "labels": 0, "sessions": 0, "decisions": 0, "revisions": 0}
     anew = company.open("anew")
     assert company.reader(anew).step(0) == 40
     assert everything(anew) == everything(company.hotstore)

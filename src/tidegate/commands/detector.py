@@ -120,8 +120,8 @@ def _print_diff(found: Diff, *, as_json: bool) -> None:
 
 
 def _history(settings: Settings, source: str, mapping: Path | None, streams: list[str], progress: Any) -> Batches:
+    from tidegate.files.mapping import read_mapping
     from tidegate.hosts import history
-    from tidegate.hosts.mapping import read_mapping
     from tidegate.wiring import open_lake
 
     if source in (LOG, LAKE):
@@ -286,8 +286,8 @@ def history(
     name: Annotated[str, typer.Argument(help="The detector's name.")], data: Data = None, as_json: AsJson = False
 ) -> None:
     """Say what became of a detector's versions: which, when, by whom."""
-    from tidegate.hosts.rollout import controls
-    from tidegate.streams.control import Release
+    from tidegate.hosts.controls import controls
+    from tidegate.streams.control import Candidate, Demotion, Release, Warm
 
     log = log_of(read_settings(data=data), "detector")
     found = [(record.offset, control) for record, control in controls(log) if control.detector == name]
@@ -298,7 +298,13 @@ def history(
         return
     for offset, control in found:
         when = datetime.fromtimestamp(control.at_ms / 1000, UTC).isoformat(timespec="seconds")
-        if isinstance(control, Release):
-            typer.echo(f"{offset}  {when}  {control.version} {control.status}, by {control.by}")
-        else:
-            typer.echo(f"{offset}  {when}  {control.version} rule {control.rule} demoted")
+        match control:
+            case Release():
+                became = f"{control.status}, by {control.by}"
+            case Demotion():
+                became = f"rule {control.rule} demoted"
+            case Candidate():
+                became = "candidate: it is made ready to go live"
+            case Warm():
+                became = "ready to go live"
+        typer.echo(f"{offset}  {when}  {control.version} {became}")

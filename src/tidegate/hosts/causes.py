@@ -14,9 +14,9 @@ from tidegate.kernel.language.expressions import Column
 from tidegate.ports.log import Record
 from tidegate.streams.revision import MAX_CAUSES, Cause
 
-#: Records out of order that are kept in mind. Those that came before a decision's event in time and after it in the log
-#: lie close to it.
-STRAYS_KEPT = 4096
+#: Records out of order that are kept in mind: also where one event that is dated ahead makes all after it be out of
+#: order, those that come while an event waits.
+STRAYS_KEPT = 16_384
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 

@@ -10,7 +10,8 @@ Which versions decide is told by the control stream: a record of it holds from i
     decisions   id `<detector>:<event_id>`, key `<event_id>`
     alerts      the same, of the decisions that are not `approve`
     rejected    records that are no events of their stream; the key is the record's
-    detectors   the demotion of a rule that fires far beyond its forecast; it holds once it is read
+    detectors   the demotion of a rule that fires far beyond its forecast, which holds once it is read; and that a
+                candidate is ready to go live
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, Demotion
+from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
@@ -95,8 +96,10 @@ class LocalHost:
         """
         read = self._consumer.position()
         records = self._consumer.poll(_BATCH_RECORDS, timeout_ms)
-        if records:
-            self._consumer.commit(self._decide(records, read))
+        entries = self._decide(records, read) if records else []
+        entries += [self._warm(candidate) for candidate in self._rollout.warmed()]
+        if records or entries:
+            self._consumer.commit(entries)
         now_ms = self._clock.now_ms()
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
@@ -114,6 +117,7 @@ class LocalHost:
         except FencedError as error:
             _log.warning("engine ends: %s", error)
         finally:
+            self._rollout.close()
             self._recovery.close()
             self._consumer.close()
 
@@ -167,6 +171,12 @@ class LocalHost:
         # Once a release and rule, whoever finds it again after a restart.
         entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
         return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)
+
+    def _warm(self, candidate: Candidate) -> Entry:
+        at_ms = self._clock.now_ms()
+        warm = Warm(detector=candidate.detector, version=candidate.version, at_ms=at_ms)
+        entry_id = f"{candidate.detector}:{candidate.version}:warm:{candidate.at_ms}"
+        return Entry(DETECTORS, candidate.detector, _encode(warm), at_ms, entry_id)
 
     def _entries(
         self,

@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.errors import NotFoundError, UsageError
+from tidegate.files.mapping import IS_FRAUD, Mapping
+from tidegate.files.source import ROW
 from tidegate.hosts.checkpoint import Checkpoints, Position, State, Tally, sync
 from tidegate.hosts.delayed_labels import DelayedLabels
-from tidegate.hosts.mapping import IS_FRAUD, Mapping
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
-from tidegate.hosts.source import ROW
 from tidegate.kernel.arrivals import LABELS, among
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector

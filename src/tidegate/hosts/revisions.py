@@ -20,8 +20,8 @@ import msgspec
 
 from tidegate.errors import FencedError, StateError
 from tidegate.hosts.arrivals import batches
+from tidegate.hosts.controls import CONTROL, beginnings, controls, detector_of
 from tidegate.hosts.recovery import restore
-from tidegate.hosts.rollout import CONTROL, beginnings, controls, detector_of
 from tidegate.hosts.settled import SettledPass, State
 from tidegate.hosts.settled_states import SettledStates
 from tidegate.hosts.time_order import First, TimeOrder

@@ -162,14 +162,15 @@ class SettledPass:
         return self.at[TopicPartition(DETECTORS, 0)] > self.state.released
 
     def _put(self, item: Item) -> None:
-        if item.time < self._order.clock:
-            self._causes.add(item)
         match self._order.take(item):
-            case "held":
+            case "last":
                 pass
+            case "between":
+                self._causes.add(item)
             case "ahead":
                 self._miss(item, "it is dated too far ahead, as too many others are: it is left out")
             case "late":
+                self._causes.add(item)
                 self._due.append(item)
                 if self._reaches(item.time) and len(self.state.lates) < MAX_LATE:
                     self.state.lates.append(item)

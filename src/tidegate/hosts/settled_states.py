@@ -89,7 +89,7 @@ class SettledStates:
         """Keep the state of a pass that has settled what it read."""
         state = of.snapshot()
         state.lates = [late for late in state.lates if self._is_new(late)]
-        arrays = of.kernel.snapshot() | {_OWN: np.frombuffer(_encode(state), np.uint8)}
+        arrays = of.kernel.state() | {_OWN: np.frombuffer(_encode(state), np.uint8)}
         settled = state.order.settled
         names = [self._newest]
         for span_us, pair in zip(SPANS_US, self._names, strict=True):

@@ -62,14 +62,16 @@ class TimeOrder(msgspec.Struct):
     ahead_count: int = 0
     ahead_time: int = NEVER
 
-    def take(self, item: Item) -> Literal["held", "late", "ahead"]:
-        """Hold a record. It is not held if it is late, or too far ahead while too many are held."""
+    def take(self, item: Item) -> Literal["last", "between", "late", "ahead"]:
+        """Hold a record, as the last of those held or between them: one of a later time had come before it. It is not
+        held if it is late, or too far ahead while too many are held.
+        """
         if item.time < self.settled:
             return "late"
         if item.time > self.clock + self.ahead_us and len(self.held) >= MAX_AHEAD and self.clock != NEVER:
             return "ahead"
         insort(self.held, item, key=_order)
-        return "held"
+        return "last" if self.held[-1] is item else "between"
 
     def pass_time(self, time: int) -> None:
         """Let the clock move on by the time of an event that is decided."""

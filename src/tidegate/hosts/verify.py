@@ -22,13 +22,13 @@ import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts.arrivals import after, arrivals, batches, inputs_of, runs, schemas_of
+from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
-from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
 from tidegate.ports.models import Models
-from tidegate.streams.control import DETECTORS, Control, Release, Standing, decode_control
+from tidegate.streams.control import DETECTORS, Control, Part, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
 
 #: Decisions held beyond those of a batch: one would do, were every record's word about where it lies true.
@@ -235,8 +235,8 @@ class _Pass:
             self._ahead = []
             yield from self._look_ahead()
 
-    def _follow(self, control: Control | None) -> None:
-        if control is None or control.detector != self._name:
+    def _follow(self, control: Control | Part | None) -> None:
+        if control is None or isinstance(control, Part) or control.detector != self._name:
             return
         if isinstance(control, Release) and control.status == "live":
             if control.version not in self._versions:

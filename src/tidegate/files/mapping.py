@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from tidegate.errors import MappingError, NotFoundError
-from tidegate.hosts.source import Source
+from tidegate.files.source import Source
 from tidegate.kernel.language.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 

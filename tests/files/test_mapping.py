@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tidegate.errors import MappingError, NotFoundError, UsageError
-from tidegate.hosts.mapping import read_mapping
+from tidegate.files.mapping import read_mapping
 from tidegate.hosts.ordered import Span, ordered_rows
 
 FIELDS = {
