@@ -18,6 +18,7 @@ from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import arrivals, schemas_of
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.revisions import RevisionHost
+from tidegate.hosts.verify_revisions import verify_revisions
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Entry, Record, TopicPartition
@@ -125,6 +126,30 @@ def test_a_payment_that_came_late_revises_those_after_it(tmp_path: Path) -> None
     assert revision.decision_hash == first.hash
     assert revision.revised_hash == company.in_order()["tx-2"].hash
     assert revision.hash == revision_hash(revision)
+
+
+def test_what_was_changed_in_a_revision_is_found(tmp_path: Path) -> None:
+    company = Company(tmp_path)
+    company.decide(*(payment(n, n) for n in (0, 2)), payment(3, 3, pan="pan_b"), payment(1, 1), *end(4))
+    company.revise()
+    (revision,) = company.revisions()
+    (verdict,) = verify_revisions(company.log)
+    assert (verdict.event_id, verdict.revision, verdict.holds) == ("tx-2", 1, True)
+    assert not list(verify_revisions(company.log, {"tx-0"}))
+    (cause,) = revision.causes
+    elsewhere = msgspec.structs.replace(cause, event_id="tx-0")
+    for number, changes in enumerate(
+        ({"new_score": 51}, {"old_outcome": "decline"}, {"decision_hash": "0"}, {"causes": [elsewhere]}), start=1
+    ):
+        changed = msgspec.structs.replace(revision, **changes)
+        if number > 1:
+            changed = msgspec.structs.replace(changed, hash=revision_hash(changed))
+        spoiled = Company(tmp_path / str(number))
+        spoiled.decide(*(payment(n, n) for n in (0, 2)), payment(3, 3, pan="pan_b"), payment(1, 1), *end(4))
+        spoiled.log.append([Entry(REVISIONS, "tx-2", msgspec.json.encode(changed), 0, "small:tx-2:1")])
+        (verdict,) = verify_revisions(spoiled.log)
+        assert verdict.holds is False, changes
+        spoiled.log.close()
 
 
 def test_a_revision_to_a_harder_outcome_is_an_alert_that_says_so(tmp_path: Path) -> None:
@@ -289,6 +314,7 @@ def test_in_the_end_all_is_as_if_it_had_come_in_order(
     in_order, final = company.in_order(), company.final()
     settled = [event for event in in_order if not event.startswith("tx-10000")]
     assert {event: final[event] for event in settled} == {event: in_order[event].outcome for event in settled}
+    assert all(verdict.holds for verdict in verify_revisions(company.log))
     numbers: dict[str, int] = {}
     outcomes = {decision.event_id: decision.outcome for decision in decisions(company.log)}
     for revision in company.revisions():
