@@ -71,7 +71,7 @@ def settings() -> str:
 
 
 def _plain(value: object) -> str:
-    return str(value).replace("'", '"')
+    return "unset" if value is None or value == "" else str(value).replace("'", '"')
 
 
 def commands() -> str:

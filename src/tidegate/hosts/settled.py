@@ -16,6 +16,7 @@ import numpy as np
 from tidegate.hosts.alerts import alert_of, shown
 from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, place_of, schemas_of
 from tidegate.hosts.causes import Causes, Stray, cause_of
+from tidegate.hosts.local import GROUP as ENGINE
 from tidegate.hosts.time_order import First, Item, TimeOrder
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.policy import OUTCOMES
@@ -23,9 +24,6 @@ from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
 from tidegate.streams.control import DETECTORS, Release, decode_control
 from tidegate.streams.decision import ALERTS, DECISIONS, Decision
 from tidegate.streams.revision import REVISIONS, Missed, Revision, revision_hash
-
-#: First decisions read ahead of their events: enough for a batch, not so many that they fill the memory.
-_FIRSTS_AHEAD = 2 * BATCH_RECORDS
 
 #: Late records that are kept for going back: what comes when so many are is missed.
 MAX_LATE = 10_000
@@ -108,24 +106,27 @@ class SettledPass:
 
     def read(self) -> int:
         """Take what the engine has decided by now; how many records."""
-        taken = 0
-        for record in self._log.read(self._places(streams=True), BATCH_RECORDS):
-            if record.offset >= self.state.decided.get(_partition(record), 0):
-                break
+        at = self._places(streams=True)
+        batch = next(self._log.history(ENGINE, at, [*self._schemas, DETECTORS]), [])
+        # What it has committed it has decided: the decisions are there.
+        while not all(map(self._is_decided, batch)) and self._read_decisions():
+            pass
+        for record in batch:
             self.at[place_of(record)] = record.offset + 1
             self._take(record)
-            taken += 1
             if self.ended:
                 self.finish()
-                return taken
-        if not taken or len(self.state.firsts) < _FIRSTS_AHEAD:
-            taken += self._read_decisions()
-        return taken
+                break
+        return len(batch)
+
+    def _is_decided(self, record: Record) -> bool:
+        return record.topic != self._own or record.offset < self.state.decided.get(_partition(record), 0)
 
     def _places(self, *, streams: bool) -> Positions:
         return {place: offset for place, offset in self.at.items() if (place.topic != DECISIONS) == streams}
 
     def _read_decisions(self) -> int:
+        """Read on in the decisions; how many."""
         records = self._log.read(self._places(streams=False), BATCH_RECORDS)
         for record in records:
             self.at[place_of(record)] = record.offset + 1
