@@ -62,9 +62,11 @@ class Causes:
         before = [stray for stray in self._kept if stray.cause.event_time < item.time]
         after = [stray for stray in before if stray.number > item.number]
         chosen = [stray for stray in after if stray.keys & keys] or after
-        chosen = chosen or [stray for stray in before if stray.keys & keys]
+        is_late = item.first is not None and item.first.late
+        if not chosen and not is_late:
+            chosen = [stray for stray in before if stray.keys & keys]
         causes = [stray.cause for stray in sorted(chosen, key=lambda stray: -stray.number)]
-        if item.first is not None and item.first.late:
+        if is_late:
             causes.insert(0, cause_of(item.record, item.time))
         return causes[:MAX_CAUSES], max(0, len(causes) - MAX_CAUSES)
 

@@ -18,7 +18,7 @@ from tidegate.streams.decision import DECISIONS
 from tidegate.streams.revision import REVISIONS, Cause, Missed, Revision, decode_revision, revision_hash
 
 _CAUSE_GONE = "cannot be told: the log no longer holds its cause {}"
-_CAUSE_NOT_THERE = "its cause {} does not lie in the log where it says, or not after the decision"
+_CAUSE_NOT_THERE = "its cause {} does not lie in the log where it says"
 
 _Before = First | Revision
 
@@ -79,14 +79,14 @@ def _examined(log: Log, revision: Revision, first: First | None, before: _Before
     said = revision.decision_hash, revision.number, revision.old_outcome, revision.old_score
     if said != (first.hash, number + 1, outcome, score):
         return False, "it does not amend the decision, or the revision before it, that the log holds"
-    there = [(cause.event_id, _is_there(log, cause, revision, first)) for cause in revision.causes]
+    there = [(cause.event_id, _is_there(log, cause, revision)) for cause in revision.causes]
     for event_id, holds in sorted(there, key=lambda found: found[1] is None):
         if not holds:
             return holds, _CAUSE_GONE.format(event_id) if holds is None else _CAUSE_NOT_THERE.format(event_id)
     return True, "it amends the decision as it says, and its causes lie in the log"
 
 
-def _is_there(log: Log, cause: Cause, revision: Revision, first: First) -> bool | None:
+def _is_there(log: Log, cause: Cause, revision: Revision) -> bool | None:
     """None: the log has let it go."""
     name, _, offset = cause.place.partition("@")
     topic, _, partition = name.rpartition("/")
@@ -99,9 +99,7 @@ def _is_there(log: Log, cause: Cause, revision: Revision, first: First) -> bool 
     record = found[0]
     same = (record.topic, record.id) == (cause.stream, cause.event_id)
     timed = msgspec.json.decode(record.value).get("event_time") == cause.event_time
-    itself = cause.event_id == revision.event_id and cause.stream == revision.stream
-    before, after = cause.event_time <= revision.event_time, record.offset >= first.inputs.get(name, 0)
-    return same and timed and before and (itself or after)
+    return same and timed and cause.event_time <= revision.event_time
 
 
 def _read(log: Log, topic: str) -> Iterator[Record]:
