@@ -266,7 +266,7 @@ def test_a_snapshot_of_other_joins_is_refused():
     joins = Kernel(compile_detector("segments", SEGMENTS))._joins
     with pytest.raises(StateError, match="another plan"):
         joins.restore(arrays)
-    arrays = joins.snapshot()
+    arrays = joins.state()
     del arrays["clock"]
     with pytest.raises(StateError, match="lacks clock"):
         joins.restore(arrays)

@@ -151,12 +151,16 @@ class Kernel:
         """What each kind of entity takes of the windows' state."""
         return self._windows.sizes()
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """The whole state as flat arrays."""
-        arrays = self._windows.snapshot() | self._joins.snapshot()
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The whole state as flat arrays, to be copied or done with before more is decided."""
+        arrays = self._windows.state() | self._joins.state()
         for tracker in self._trackers:
-            arrays |= tracker.snapshot()
+            arrays |= tracker.state()
         return arrays
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """The whole state as flat arrays, copied."""
+        return {name: array.copy() for name, array in self.state().items()}
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Take up the state of a snapshot of the same detector version.

@@ -57,12 +57,14 @@ class Joins:
                 columns.append(column)
         return Arrived(own.at, pa.RecordBatch.from_arrays(columns, names))
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All state, as a copy: arrays by name. Nothing, where nothing is joined."""
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All state: arrays by name, to be copied or done with before more is taken in. Nothing, where nothing is
+        joined.
+        """
         if not self._tables:
             return {}
         arrays = {
-            f"table{number}.{name}": array.copy()
+            f"table{number}.{name}": array
             for number, table in enumerate(self._tables)
             for name, array in table.table._asdict().items()
         }

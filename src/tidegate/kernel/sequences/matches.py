@@ -199,15 +199,15 @@ class Matches:
             timers = np.concatenate([timers, np.zeros_like(timers)])
         self._store = store._replace(rows=rows, timers=timers)
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All state, as a copy: arrays by name."""
-        arrays = {name: array.copy() for name, array in self._store._asdict().items()}
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
+        arrays: dict[str, npt.NDArray[Any]] = self._store._asdict()
         for index, texts in enumerate(self._texts):
             column: Any = pa.array(texts, pa.large_string())
             _, offsets, content = column.buffers()
-            arrays[f"text{index}_offsets"] = np.frombuffer(offsets, np.int64)[: len(texts) + 1].copy()
-            arrays[f"text{index}"] = np.frombuffer(content or b"", np.uint8).copy()
-            arrays[f"text{index}_null"] = column.is_null().to_numpy(zero_copy_only=False).copy()
+            arrays[f"text{index}_offsets"] = np.frombuffer(offsets, np.int64)[: len(texts) + 1]
+            arrays[f"text{index}"] = np.frombuffer(content or b"", np.uint8)
+            arrays[f"text{index}_null"] = column.is_null().to_numpy(zero_copy_only=False)
         return arrays | {"plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -149,9 +149,9 @@ class Tracker:
         evaluation.run(0)
         return [evaluation.array(0, index) for index in range(len(self.sequence.measures))]
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+    def state(self) -> dict[str, npt.NDArray[Any]]:
         """All state, as flat arrays, named after the sequence."""
-        return {f"{self.sequence.name}.{name}": array for name, array in self._matches.snapshot().items()}
+        return {f"{self.sequence.name}.{name}": array for name, array in self._matches.state().items()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """

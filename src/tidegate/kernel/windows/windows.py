@@ -139,10 +139,10 @@ class Windows:
             valid=valid,
         )
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """All state, as a copy: arrays by name."""
+    def state(self) -> dict[str, np.ndarray]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
         heap = self._log.heap
-        return {"heap": heap[: heap[rowlog.HEAP_END]].copy(), "plan": self._fingerprint()}
+        return {"heap": heap[: heap[rowlog.HEAP_END]], "plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
