@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test referee format lint types fuzz bench docs screenshot clean browser java
+.PHONY: help demo stack test referee format lint types fuzz bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -10,15 +10,22 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
+# make demo STACK=kafka runs it over a real Kafka, which ends with it.
+STACK ?=
+DEMO := $(if $(STACK),python -m infra.stack) tidegate demo $(ARGS)
+
 # At a terminal the demo is a job of its own: Ctrl-C then reaches it alone, and make ends as well as it does.
-demo: .venv/ready ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
-	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) tidegate demo $(ARGS) & fg >/dev/null'; \
-		else $(RUN) tidegate demo $(ARGS); fi
+demo: .venv/ready $(if $(STACK),build/stack/jars/ready) ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
+	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) $(DEMO) & fg >/dev/null'; \
+		else $(RUN) $(DEMO); fi
+
+stack: .venv/ready build/stack/jars/ready ## run a real Kafka on loopback, data in build/stack; Ctrl-C ends it
+	@$(RUN) python -m infra.stack
 
 # Tests that start the company's processes, or a browser, have the machine to themselves.
 WHOLE := tests/browser tests/e2e tests/faults
 
-test: .venv/ready browser ## run all tests
+test: .venv/ready browser build/stack/jars/ready ## run all tests
 	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
 	$(RUN) pytest $(WHOLE)
 
@@ -67,14 +74,19 @@ build/flink/ready: tests/referee/requirements.txt | $(UV)
 	@$(UV) pip install --quiet --python build/flink/bin/python --requirement tests/referee/requirements.txt
 	@touch $@
 
+# The real servers of tests and demo, as infra/stack/pom.xml pins them.
+build/stack/jars/ready: infra/stack/pom.xml | java
+	@mvn -q -B -f infra/stack/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/stack/jars
+	@touch $@
+
 # The browser tests drive Debian's Chromium; Playwright's own download is not used.
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the browser tests say so and are skipped; install it with: apt-get install chromium"
 
-# Flink runs on Java.
+# Flink and Kafka run on Java; Maven fetches them.
 java:
-	@command -v java >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
-		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless >/dev/null; } \
-		|| { echo "no java: Flink needs it; install it with: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@{ command -v java && command -v mvn; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless maven >/dev/null; } \
+		|| { echo "no java or mvn: Flink and Kafka need them; install: apt-get install openjdk-17-jre-headless maven"; exit 1; }

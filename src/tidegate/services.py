@@ -137,6 +137,8 @@ def _door(context: Context) -> None:
 
 
 def _engine(context: Context) -> None:
+    from prometheus_client import start_http_server
+
     from tidegate.hosts.local import LocalHost
     from tidegate.hosts.promotion import first_detectors
 
@@ -149,6 +151,7 @@ def _engine(context: Context) -> None:
         snapshot_every_ms=settings.snapshot_every_s * 1000,
         models=models,
     )
+    start_http_server(settings.engine_port, settings.host, registry=host.metrics.registry)
     context.ready()
     host.run(context.stop)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+import re
 import signal
 import threading
 from collections.abc import Generator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 from tests.hosts.stream import (
     RULES,
     START,
@@ -399,6 +401,23 @@ def test_the_engine_outlives_what_writes_its_snapshots(engine: Engine, undisturb
     leave(host)
     assert len(engine.files()) == 1
     assert decisions(engine.log) == undisturbed
+
+
+# --- metrics
+
+
+def test_what_the_state_takes_is_told(engine: Engine) -> None:
+    engine.log.append([entry("transactions", transaction(n)) for n in range(10)])
+    host = engine.host()
+    drain(host)
+    engine.clock.ms += 60_000
+    host.step(0)
+    told = generate_latest(host.metrics.registry).decode()
+    labels = '{detector="small",of="customer_id",part="windows"}'
+    assert f"tidegate_engine_state_rows{labels} 10.0" in told
+    assert f"tidegate_engine_state_keys{labels} 1.0" in told
+    (size,) = re.findall(rf"tidegate_engine_state_bytes{re.escape(labels)} (\S+)", told)
+    assert 10_000 < float(size) < 100_000
 
 
 # --- running

@@ -227,7 +227,7 @@ def test_what_has_grown_old_leaves_nothing_behind():
         windows.apply(to_arrivals(plan, [Row(10**6 + 100 * number, f"last {number}", ("b", "y"), (1, 1, None, None))]))
     heap = windows._log.heap
     assert heap[rowlog.EVENTS + rowlog.RING_COUNT] <= WITNESSES + 1
-    for size in windows.sizes():
+    for size in windows.sizes().values():
         assert size.rows <= WITNESSES + 1
         assert size.keys == 1
         assert size.bytes < 20_000

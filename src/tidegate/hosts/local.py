@@ -28,6 +28,7 @@ import pyarrow as pa
 from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
+from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
 from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
@@ -53,6 +54,9 @@ _POLL_MS = 100
 #: saves four tenths of the processor's time at 500 events/s. An event that comes after a silence is decided at once.
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
+
+#: How often the metrics of the state are brought up to date.
+_MEASURE_EVERY_MS = 5_000
 
 #: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
 _MAX_EXPLAINED = 32
@@ -90,7 +94,9 @@ class LocalHost:
         for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
             deciding.kernel.decide({}).explain([])
-        self._kept_ms = clock.now_ms()
+        self.metrics = Metrics()
+        self._kept_ms = self._measured_ms = clock.now_ms()
+        self._measure()
 
     def step(self, timeout_ms: int) -> int:
         """Decide what is there, waiting up to `timeout_ms` for the first record; how many records were read.
@@ -109,6 +115,9 @@ class LocalHost:
             self._kept_ms = now_ms
             self._keep()
             self._log.expire(now_ms)
+        if now_ms - self._measured_ms >= _MEASURE_EVERY_MS:
+            self._measured_ms = now_ms
+            self._measure()
         return len(records)
 
     def run(self, stop: threading.Event) -> None:
@@ -128,6 +137,9 @@ class LocalHost:
     def _keep(self) -> None:
         kernels = [(deciding.kernel, deciding.watch.counts) for deciding in self._rollout.deciding]
         self._recovery.keep(kernels, self._consumer.position())
+
+    def _measure(self) -> None:
+        self.metrics.measure(deciding.kernel for deciding in self._rollout.deciding)
 
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""

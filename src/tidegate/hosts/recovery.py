@@ -18,7 +18,7 @@ from tidegate.kernel.decide import Kernel
 from tidegate.ports.log import Log, Positions
 from tidegate.ports.snapshots import Snapshots
 
-_STDOUT = 1
+_STDERR = 2
 
 #: A process that writes for so long hangs; the system ends it, and the next snapshot is tried.
 _WRITING_LIMIT_S = 600
@@ -104,8 +104,9 @@ class Recovery:
         gc.disable()
         code = 1
         try:
-            # Whoever reads what the engine says does not wait for this process to end.
-            os.close(_STDOUT)
+            # Neither who reads what the engine says nor an engine that starts in its place waits for this process.
+            os.closerange(0, _STDERR)
+            os.closerange(_STDERR + 1, os.sysconf("SC_OPEN_MAX"))
             signal.alarm(_WRITING_LIMIT_S)
             os.nice(_NICE)
             for kernel, counts in kernels:

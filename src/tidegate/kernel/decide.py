@@ -17,9 +17,10 @@ from tidegate.kernel.joins.asof import Joins
 from tidegate.kernel.machine.hashing import hash_column, hash_keys
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
+from tidegate.kernel.plan import Size
 from tidegate.kernel.sequences.tracking import Followed, Tracker, follow
 from tidegate.kernel.stages import EVENT_ID, Stages
-from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, EntitySize, Windows
+from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 
 
 class Kernel:
@@ -148,9 +149,14 @@ class Kernel:
             valid=spread(valid, 0, axis=1),
         )
 
-    def sizes(self) -> list[EntitySize]:
-        """What each kind of entity takes of the windows' state."""
-        return self._windows.sizes()
+    def sizes(self) -> list[tuple[str, str, Size]]:
+        """What each part of the state takes: `windows`, `join` or `sequence`, and whose."""
+        parts = {
+            "windows": self._windows.sizes(),
+            "join": self._joins.sizes(),
+            "sequence": {tracker.sequence.name: tracker.size() for tracker in self._trackers},
+        }
+        return [(part, name, size) for part, sizes in parts.items() for name, size in sizes.items()]
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays, to be copied or done with before more is decided."""

@@ -15,7 +15,7 @@ value and differ only in what is valid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tidegate.kernel.language.expressions import Expression
 
@@ -101,6 +101,15 @@ class WindowPlan:
     @property
     def value_count(self) -> int:
         return 1 + max(self.lanes, default=NO_VALUE)
+
+
+class Size(NamedTuple):
+    """What a part of the state takes. Its rows are those of windows or sequences, or versions."""
+
+    rows: int
+    keys: int
+    bytes: int
+    """Of its rows and keys, and of the tables that find them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tidegate.errors import StateError
 from tidegate.kernel.machine import table
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_AT, TABLE_COUNT, TABLE_REGISTERS, TABLE_SIZE
-from tidegate.kernel.plan import NEVER
+from tidegate.kernel.plan import NEVER, Size
 from tidegate.kernel.sequences import matchloop as loop
 from tidegate.kernel.sequences import matchstore
 from tidegate.kernel.sequences.conditions import new_work
@@ -296,9 +296,12 @@ class Matches:
             texts = pa.Array.from_buffers(pa.large_string(), len(null), buffers).to_numpy(zero_copy_only=False)
             self._texts[index] = _known(texts, ~null)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes by part of the state."""
-        return {name: array.nbytes for name, array in self._store._asdict().items()}
+    def size(self) -> Size:
+        """What rows, partitions and partial matches take, the bytes of texts aside."""
+        store = self._store
+        rows = int(store.registers[matchstore.END] - store.registers[matchstore.FIRST])
+        keys = int(store.slot_table[matchstore.SLOT_TABLE + TABLE_COUNT])
+        return Size(rows, keys, sum(array.nbytes for array in (*store, *self._texts)))
 
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""

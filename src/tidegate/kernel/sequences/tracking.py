@@ -14,6 +14,7 @@ from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.machine.hashing import combine, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program, lane
 from tidegate.kernel.machine.words import raw
+from tidegate.kernel.plan import Size
 from tidegate.kernel.sequences.matches import Complete, Matches, Taken
 from tidegate.kernel.sequences.otherwise import Others, had_been
 from tidegate.kernel.sequences.remembered import text_column
@@ -182,6 +183,9 @@ class Tracker:
         evaluation.answer(complete.values[:answers], complete.valid[:answers])
         evaluation.run(0)
         return [evaluation.array(0, index) for index in range(len(self.sequence.measures))]
+
+    def size(self) -> Size:
+        return self._matches.size()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """All state, as flat arrays, named after the sequence."""
