@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegate.commands.detector import app as detector_app
+from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.options import (
@@ -56,6 +57,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.command()(explain)
 app.command()(ingest)
 
 

@@ -18,7 +18,7 @@ from tidegate.kernel.machine.hashing import hash_column, hash_keys
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.plan import Size
-from tidegate.kernel.sequences.tracking import Tracker, follow
+from tidegate.kernel.sequences.tracking import Followed, Tracker, follow
 from tidegate.kernel.stages import EVENT_ID, Lanes, Stages
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 from tidegate.kernel.windowtexts import WindowTexts
@@ -108,6 +108,7 @@ class Kernel:
             answered=answered,
             demoted=self._stages.demoted,
             stages=self._stages,
+            followed=[Followed(tracker, tracker.batch) for tracker in self._trackers],
         )
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:
