@@ -104,6 +104,16 @@ def aggregates():
             lambda text: st.sampled_from([f"MIN({text})", f"MAX({text})"])
         ),
         st.just("SUM(card_present)"),
+        st.builds(
+            "{}({}, {})".format,
+            st.sampled_from(["QUANTILE_DISC", "QUANTILE_CONT"]),
+            st.sampled_from(INTEGERS + DOUBLES),
+            st.sampled_from(["0", "0.07", "0.25", "0.5", "0.95", "0.999", "1", "1.0"]),
+        ),
+        st.sampled_from([*INTEGERS, *DOUBLES]).map("MEDIAN({})".format),
+        st.sampled_from(
+            ["QUANTILE_DISC(event_time, 0.5)", "QUANTILE_DISC(CAST(amount_minor % 100 AS DECIMAL(4, 1)), 0.3) > 9"]
+        ),
     )
     ends = st.builds(
         "{}_VALUE({}{}) OVER {}".format,

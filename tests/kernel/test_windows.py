@@ -46,6 +46,12 @@ EVERYTHING = WindowPlan(
         )
         for excludes_row in (False, True)
     )
+    + tuple(
+        Aggregate(f"quantile_{which}", window, lane, share=(part, 10))
+        for window in range(6)
+        for lane in (0, 1)
+        for which, part in itertools.product(("disc", "floor", "ceil"), (0, 3, 5, 10))
+    )
     + tuple(Aggregate("count", window, -1, excludes_row) for window in range(6) for excludes_row in (True, False)),
     lateness_us=4,
     dedupe_us=10,
@@ -339,6 +345,8 @@ def test_after_a_silence_time_passes_once_enough_events_say_so():
         one_card(windows=(Window(0, 5, 1, rows=(2, 1)),)),
         one_card(windows=(Window(0, 5, 1, gap_us=1),)),
         one_card(Aggregate("sum", 0, -1)),
+        one_card(Aggregate("quantile_disc", 0, 0, share=(2, 1))),
+        one_card(Aggregate("quantile_disc", 0, 0, share=(0, 0))),
         one_card(Aggregate("sum", 0, 0, excludes_row=True), windows=(Window(0, 5, rows=(2, 0)),)),
         one_card(Aggregate("sum", 0, 3)),
         one_card(Aggregate("count", 1, -1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.kernel.machine.compiled import compiled, inlined
-from tidegate.kernel.windows import variance
+from tidegate.kernel.windows import quantiles, variance
 from tidegate.kernel.windows.layout import (
     ACCUMULATOR_WORDS,
     ACCUMULATORS,
@@ -15,11 +15,12 @@ from tidegate.kernel.windows.layout import (
     DISTINCT,
     HIGH,
     KIND,
-    LINKS_OF_SAME,
     LOW,
     LOW_TIME,
+    ROW_LINKS,
     RUNNING,
     SUM,
+    TREE,
     VALUE_WORDS,
     WINDOW_FRONT,
 )
@@ -75,7 +76,7 @@ def count(
     if kind == COUNT:
         rows.links[2 * slot + running] += sign
     elif kind == DISTINCT:
-        same = layout[accumulator + LINKS_OF_SAME]
+        same = layout[accumulator + ROW_LINKS]
         if _is_only_one(rows, layout, slot, window, row, same, low_time, high_time, neighbours):
             rows.links[2 * slot + running] += sign
     else:
@@ -83,6 +84,8 @@ def count(
         if kind == SUM:
             heap[slot + running] += sign * (value >> 32)
             heap[slot + running + 1] += sign * (value & _LOW_HALF)
+        elif kind == TREE:
+            quantiles.count_value(rows, layout, slot, accumulator, row, value, sign)
         else:
             variance.count_square(heap, slot + running, value, sign)
 
