@@ -68,11 +68,12 @@ class Kernel:
             at += np.searchsorted(labels.at, own.at)
         evaluation = self._stages.begin(events)
         answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
-        answered = Answered(answers.values[:, at], answers.valid[:, at])
-        index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
-        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at], answered)
-        if duplicate.any():
-            decisions = decisions.take(np.nonzero(~duplicate)[0])
+        if labels is not None:
+            answers = answers.take(at)
+        index, answered = np.arange(events.num_rows), Answered(answers.values, answers.valid)
+        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late, answered)
+        if answers.duplicate.any():
+            decisions = decisions.take(np.nonzero(~answers.duplicate)[0])
         return decisions.and_([self._due(matches) for matches in due]) if due else decisions
 
     def _due(self, due: Arrived) -> Decisions:

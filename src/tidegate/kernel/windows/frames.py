@@ -82,7 +82,7 @@ def _is_only_one(rows: Any, row: Any, same: Any, low_time: Any, high_time: Any, 
             return False
     if neighbours & _AFTER:
         after = link(rows, row, same + 1)
-        if after != NIL and time_of(rows, after) <= high_time:
+        if after != NIL and (high_time == END_OF_TIME or time_of(rows, after) <= high_time):
             return False
     return True
 
@@ -123,7 +123,13 @@ def _count_row(
 
 
 @inlined
-def _high_time(rows: Any, high: Any) -> Any:
+def _high_time(rows: Any, layout: Any, slot: Any, front: Any) -> Any:
+    """The time of a front's high cursor; END_OF_TIME if that is the key's newest row: then the time of no row need be
+    looked at to see that it is not newer.
+    """
+    high = of_slot(rows, slot, layout[front + HIGH])
+    if high == of_slot(rows, slot, TAIL):
+        return END_OF_TIME
     return time_of(rows, high) if high != NIL else BEGIN_OF_TIME
 
 
@@ -140,7 +146,7 @@ def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower
     if low_time >= lower:
         return
     low = of_slot(rows, slot, layout[window + LOW])
-    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    high_time = _high_time(rows, layout, slot, front)
     while low_time < lower:
         if low_time <= high_time:
             _count_row(rows, layout, slot, window, low, -1, low_time, high_time, _AFTER)
@@ -153,7 +159,7 @@ def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower
 def _lower_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
     """Count in what is not older than `lower`."""
     low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
-    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    high_time = _high_time(rows, layout, slot, front)
     row = preceding(rows, low) if low != NIL else of_slot(rows, slot, TAIL)
     while row != NIL and time_of(rows, row) >= lower:
         low, low_time = row, time_of(rows, row)
@@ -257,7 +263,7 @@ def _count_by_verdict(
     """Count a row, in all frames that it is in, in or out of what it counts in by one verdict and not by the other."""
     time = time_of(rows, row)
     for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
-        high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+        high_time = _high_time(rows, layout, slot, front)
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             low_time = rows.heap[slot + layout[window + LOW_TIME]]
             if not low_time <= time <= high_time:
