@@ -25,7 +25,6 @@ from tidegate.kernel.windows.layout import (
     CHAIN_WORDS,
     CHAINS,
     CHAINS_END,
-    CURSORS,
     CURSORS_END,
     EARLIEST,
     ENDS,
@@ -56,8 +55,8 @@ from tidegate.kernel.windows.rowlog import (
     verdict_of_row,
 )
 
-# The halves at a chain's ENDS: its first and last row, the last row that was looked at; then the windows' first rows.
-_FIRST, _LAST, _LOOKED_AT = 0, 1, 2
+# The halves at a chain's ENDS: its first and last row, the last row that was looked at, the windows' first rows.
+_FIRST, _LAST, _LOOKED_AT, _CURSORS = 0, 1, 2, 3
 
 
 @inlined
@@ -95,7 +94,7 @@ def _kept_better(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
 @compiled
 def _move_cursors(rows: Any, layout: Any, chain: Any, slot: Any, gone: Any, instead: Any) -> None:
     """A row is no more in the chain."""
-    for cursor in range(layout[chain + ENDS] + CURSORS, layout[chain + CURSORS_END]):
+    for cursor in range(layout[chain + ENDS] + _CURSORS, layout[chain + CURSORS_END]):
         if of_slot(rows, slot, cursor) == gone:
             set_of_slot(rows, slot, cursor, instead)
 

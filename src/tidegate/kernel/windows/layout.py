@@ -77,8 +77,6 @@ COUNT, SUM, DISTINCT, SQUARES, EXTREME = range(5)
 # CHAIN: the row's half that links it to the next in the chain; the one before follows. ENDS: the slot's half that is
 # the chain's first row; its last, the last row that was looked at, and the first row of each window follow.
 TURN, CHAIN, ENDS, CURSORS_END, READS_LABEL, CHAIN_BITS, CHAIN_VALUES, CHAIN_WORDS = 0, 1, 2, 3, 4, 5, 8, 11
-#: Where they follow, in halves after that at ENDS.
-CURSORS = 3
 
 EARLIEST, LATEST = 1, 2
 

@@ -14,11 +14,9 @@ from tidegate.kernel.machine.compiled import compiled
 from tidegate.kernel.machine.memory import bring_near
 from tidegate.kernel.windows.columns import cell, id_of, key_of
 from tidegate.kernel.windows.layout import (
-    CHAIN,
     CHAIN_WORDS,
     CHAINS,
     CHAINS_END,
-    CURSORS,
     CURSORS_END,
     ENDS,
     ENTITY_NUMBER,
@@ -107,14 +105,10 @@ def _bring_row(rows: Any, row: Any) -> None:
 
 @compiled
 def _bring_neighbours(rows: Any, layout: Any, entity: Any, row: Any) -> None:
-    """The rows after one in its lists, and those that come first in its key's chains."""
+    """The rows after one in its lists."""
     _bring_row(rows, following(rows, row))
     for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
         _bring_row(rows, link(rows, row, layout[occurrence + SAME] + 1))
-    slot = link(rows, row, SLOT)
-    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
-        for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-            _bring_row(rows, of_slot(rows, slot, layout[chain + ENDS]))
 
 
 @compiled
@@ -140,9 +134,7 @@ def _bring_ends(rows: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> N
 
 @compiled
 def _bring_next(rows: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> None:
-    """The rows after those that windows will lose, the betters of those at the ends of chains, and the newest rows of
-    an arrival's values.
-    """
+    """The rows after those that windows will lose, and the newest rows of an arrival's values."""
     slot, time = arrivals.slots[i], arrivals.times[i]
     if slot == NIL:
         return
@@ -153,8 +145,3 @@ def _bring_next(rows: Any, layout: Any, entity: Any, arrivals: Any, i: Any) -> N
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             if rows.heap[slot + layout[window + LOW_TIME]] < time - layout[window + LOWER]:
                 _bring_row(rows, following(rows, of_slot(rows, slot, layout[window + LOW])))
-        for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-            for half in range(layout[chain + ENDS] + CURSORS, layout[chain + CURSORS_END]):
-                row = of_slot(rows, slot, half)
-                if row != NIL:
-                    _bring_row(rows, link(rows, row, layout[chain + CHAIN] + 1))
