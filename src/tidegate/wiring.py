@@ -31,6 +31,7 @@ from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.files import FILES
+from tidegate.streams.revision import REVISIONS
 from tidegate.streams.schema import STREAMS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def open_clock() -> Clock:
 def open_log(settings: Settings) -> Log:
     """The log, with every topic made."""
     log = _open_log(settings)
-    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS):
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)

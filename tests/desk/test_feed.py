@@ -2,6 +2,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.desk.stream import GROUPS, Ports, Stream
 
@@ -161,8 +162,12 @@ def test_the_meter_measures_what_comes_not_what_was_there(ports, stream):
     until(lambda: meter.pulse()["alerts"] == 1)
     until(lambda: meter.pulse()["streams"].get("alerts") == 2)
     until(lambda: bool(meter.samples()))
+    # What a revision raises has waited for what came late.
+    meter.readable([msgspec.structs.replace(stream.decide(stream.transaction()), revision=1)])
+    until(lambda: meter.pulse()["streams"].get("alerts") == 3)
+    assert meter.pulse()["alerts"] == 2
     feed.stop()
     pulse = meter.pulse()
     assert 0 <= pulse["latency_ms"]["p50"] <= pulse["latency_ms"]["max"]
-    assert pulse["streams"]["transactions"] == pulse["streams"]["decisions"] == 2
+    assert pulse["streams"]["transactions"] == pulse["streams"]["decisions"] == 3
     assert pulse["lag"] == {"engine": 0, "hotstore": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tidegate.streams.decision import Counterfactual, Value
+from tidegate.streams.revision import Cause, Revision
 
 #: Stands where there is no value.
 NONE = "—"
@@ -108,6 +109,18 @@ def would_have_been(told: Counterfactual, currency: str | None) -> str:
     name = words(told.column.removesuffix("_minor"))
     value = feature(told.column, told.value, currency)
     return f"Had the {name[:1].lower()}{name[1:]} been {value}, it would have been {_DONE[told.outcome]}."
+
+
+def revised(revision: Revision) -> str:
+    """`Revised from approve to review on 2026-03-01 14:02:11.123 UTC, score 0 to 50.`"""
+    on = full_time(revision.revised_ms * 1000)
+    scores = f"score {revision.old_score} to {revision.new_score}"
+    return f"Revised from {revision.old_outcome} to {revision.new_outcome} on {on}, {scores}."
+
+
+def cause(one: Cause) -> str:
+    """`Because transactions tx-1 of 2026-03-01 14:02:11.123 UTC had not arrived yet.`"""
+    return f"Because {one.stream} {one.event_id} of {full_time(one.event_time)} had not arrived yet."
 
 
 def moved(amount: float) -> str:

@@ -21,6 +21,7 @@ from tidegate.intake.door import Door
 from tidegate.intake.problems import MEDIA_TYPE, as_response, occurrence
 from tidegate.intake.protect import Protected
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 from tidegate.streams.schema import STREAMS
 
 TRANSACTIONS = "transactions"
@@ -123,8 +124,8 @@ async def known_decision(door: Door, event_id: str) -> Decision | None:
     return door.decisions.recent(event_id) or await run_in_threadpool(door.hotstore.decision, event_id)
 
 
-def decided(decision: Decision, card: str | None) -> Response:
-    answer = DecisionAnswer(**msgspec.structs.asdict(decision), card=card)
+def decided(decision: Decision, card: str | None, revision: Revision | None = None) -> Response:
+    answer = DecisionAnswer(**msgspec.structs.asdict(decision), card=card, revision=revision)
     return Response(msgspec.json.encode(answer), 200, media_type=JSON)
 
 
