@@ -27,6 +27,7 @@ from tidegate.kernel.windows.layout import (
 from tidegate.kernel.windows.rowlog import (
     BEGIN_OF_TIME,
     NIL,
+    TAIL,
     VALID,
     is_from,
     link,
@@ -57,7 +58,9 @@ def _is_only_one(
             return False
     if neighbours & AFTER:
         after, high = link(rows, row, same + 1), of_slot(rows, slot, layout[layout[window + WINDOW_FRONT] + HIGH])
-        if after != NIL and is_from(rows, high, high_time, after, time_of(rows, after)):
+        # Nothing is after the key's newest row: that need not be looked up.
+        is_newest = high == of_slot(rows, slot, TAIL)
+        if after != NIL and (is_newest or is_from(rows, high, high_time, after, time_of(rows, after))):
             return False
     return True
 
