@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
@@ -108,8 +108,12 @@ class KafkaConsumer:
             )
             self._producer.commit_transaction(REQUEST_TIMEOUT_S)
         except (KafkaException, TidegateError) as error:
-            self._abort()
-            raise (translated("commit", error) if isinstance(error, KafkaException) else error) from None
+            ended = self._abort()
+            if isinstance(error, TidegateError):
+                raise
+            # A client that can go on no more says so, but not why, to whoever produces: leaving tells.
+            is_fatal = error.args[0].code() == KafkaError._FATAL  # noqa: SLF001 - the library's name
+            raise translated("commit", ended if is_fatal and ended else error) from None
         self._polls.clear()
         self._writer.remember(addressed)
         return appended[: len(produced)]
@@ -121,12 +125,13 @@ class KafkaConsumer:
             for place, offset in self._partitions.position.items()
         ]
 
-    def _abort(self) -> None:
-        """Leave the transaction; where even that fails, this member is at its end, and its next commit says so."""
+    def _abort(self) -> KafkaException | None:
+        """Leave the transaction; where even that fails, this member is at its end, for the reason that is given."""
         try:
             self._producer.abort_transaction(REQUEST_TIMEOUT_S)
-        except KafkaException:
-            return
+        except KafkaException as error:
+            return error
+        return None
 
     def close(self) -> None:
         self._partitions.close()
