@@ -42,6 +42,34 @@ def handbook_rows() -> pa.Table:
     return pa.table(columns, schema=schema).combine_chunks()
 
 
+def as_transactions(events: pa.Table) -> pa.Table:
+    """Events of the shared workload, as the stream has them."""
+    from tidegate.streams.schema import load_schema
+
+    rows = events.num_rows
+    given = {
+        "event_id": events["number"].cast(pa.string()),
+        "event_time": events["event_time"].cast(pa.timestamp("us")),
+        **{name: events[name] for name in ("pan", "device_id", "merchant_id", "ip", "amount_minor")},
+    }
+    always = {
+        "transaction_type": "purchase",
+        "channel": "ecommerce",
+        "card_present": False,
+        "authorisation": "approved",
+        "customer_id": "customer",
+        "currency": "EUR",
+    }
+    schema = load_schema("transactions").arrow
+    columns = [
+        given[field.name].cast(field.type)
+        if field.name in given
+        else pa.repeat(pa.scalar(always.get(field.name), field.type), rows)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema).combine_chunks()
+
+
 def company_records() -> list[bytes]:
     """Payments of the simulated company, 3 % of its stories fraud, as they stand in the log: clear values in the place
     of tokens.
