@@ -35,20 +35,26 @@ class Job:
         self._out, self._tell = out, tell
         self._count, self._began_at = 0, 0
         self._warm = self.events.num_rows // 2
-        self._began = False
+        self._began = self._ended = False
         self._rows: list[Sequence[Any]] = []
         self._tables: list[pa.Table] = []
 
-    def begin(self) -> None:
-        """What is measured begins now: with the first event, for a system that takes all as one batch."""
+    def begin(self, at: float | None = None) -> None:
+        """What is measured begins now, or began at a time (seconds since the epoch): with the first event, for a system
+        that takes all as one batch.
+        """
         self._began, self._began_at = True, self._count
-        self._tell(mark="begin", events=self._count, at=time.perf_counter())
+        self._tell(mark="begin", at=at or time.time())
 
     def put(self, row: Sequence[Any]) -> None:
         """One event is answered: its number and what the workload asks for, in order."""
         if self.exact:
             self._rows.append(row)
         self.answered(1)
+
+    def keep(self, rows: Iterable[Sequence[Any]]) -> None:
+        """The answers to be compared, of a system that counts them by itself."""
+        self._rows = list(rows)
 
     def put_table(self, columns: dict[str, Any] | pa.Table) -> None:
         """Many events are answered: `number` and what the workload asks for, by name."""
@@ -63,8 +69,15 @@ class Job:
         if not self._began and self._count >= self._warm:
             self.begin()
 
-    def end(self) -> None:
-        self._tell(mark="end", events=self._count - self._began_at, answered=self._count, at=time.perf_counter())
+    def end(self, at: float | None = None) -> None:
+        """All events are answered, now or at a time: said for a system that does not know better."""
+        if not self._ended:
+            self._ended = True
+            self._tell(mark="end", at=at or time.time(), events=self._count - self._began_at, answered=self._count)
+
+    def finish(self) -> None:
+        """Hand over the answers that were kept."""
+        self.end()
         if self._out:
             for columns in self._columns():
                 pq.write_table(columns, self._out)
@@ -90,4 +103,4 @@ def serve(run: Callable[[Job], None]) -> None:
     for line in sys.stdin:
         job = Job(tell, **json.loads(line))
         run(job)
-        job.end()
+        job.finish()
