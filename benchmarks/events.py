@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -12,9 +13,17 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[1]
 RAW = ROOT.parent / "shared" / "data" / "fdh_raw.parquet"
 
-#: Rows of the handbook's data that a case works on, and payments of the simulated company.
-ROWS = 400_000
-PAYMENTS = 40_000
+#: `make bench QUICK=1`: a small form of all.
+QUICK = bool(os.environ.get("QUICK"))
+
+#: Rows of the handbook's data that a case works on, the day up to which it is replayed (empty: all of it), and payments
+#: of the simulated company.
+ROWS = 100_000 if QUICK else 400_000
+HANDBOOK_UNTIL = "2018-04-15" if QUICK else ""
+PAYMENTS = 10_000 if QUICK else 40_000
+
+#: Events that fill the windows before one event's time is measured, and those that are measured.
+LATENCY_WARM, LATENCY_MEASURED = (2_000, 2_000) if QUICK else (20_000, 10_000)
 
 #: 2026-03-02T09:00:00Z, a Monday.
 _START_US = 1_772_442_000_000_000

@@ -117,12 +117,9 @@ def run(job: Job) -> None:
             FROM {answers} WHERE MOD(`number`, {every}) = {every - 1}"""
         with environment.execute_sql(query).collect() as found:
             taken = [(_seconds(row[0]), _seconds(row[1]), *row[2:]) for row in map(tuple, found)]
-    # The whole of it counts from the first event read: answers wait for the watermark, and come in bursts.
-    job.begin(at=min(read_at for read_at, *_ in taken))
-    for _, _, *row in taken:
-        job.put(row)
-    job.answered(len(taken) * (every - 1))
-    job.end(at=max(answered_at for _, answered_at, *_ in taken))
+    # From the first event read on: answers wait for the watermark, and come in bursts.
+    job.measured(min(row[0] for row in taken), max(row[1] for row in taken), len(taken) * every)
+    job.keep([row[2:] for row in taken])
 
 
 def _seconds(time: str) -> float:

@@ -33,28 +33,29 @@ class Job:
         self.exact = out is not None
         """Whether the answers are kept, to be compared."""
         self._out, self._tell = out, tell
-        self._count, self._began_at = 0, 0
-        self._warm = self.events.num_rows // 2
+        self._count = self._began_at = 0
         self._began = self._ended = False
         self._rows: list[Sequence[Any]] = []
         self._tables: list[pa.Table] = []
 
-    def begin(self, at: float | None = None) -> None:
-        """What is measured begins now, or began at a time (seconds since the epoch): with the first event, for a system
-        that takes all as one batch.
-        """
+    def begin(self) -> None:
+        """What is measured begins now: with the first event, for a system that takes all as one batch."""
         self._began, self._began_at = True, self._count
-        self._tell(mark="begin", at=at or time.time())
+        self._tell(mark="begin", at=time.time())
+
+    def measured(self, began: float, ended: float, events: int) -> None:
+        """So many events were answered between two times (seconds since the epoch), of a system that knows it better
+        than what comes out tells.
+        """
+        self._began = self._ended = True
+        self._tell(mark="begin", at=began)
+        self._tell(mark="end", at=ended, events=events)
 
     def put(self, row: Sequence[Any]) -> None:
         """One event is answered: its number and what the workload asks for, in order."""
         if self.exact:
             self._rows.append(row)
         self.answered(1)
-
-    def keep(self, rows: Iterable[Sequence[Any]]) -> None:
-        """The answers to be compared, of a system that counts them by itself."""
-        self._rows = list(rows)
 
     def put_table(self, columns: dict[str, Any] | pa.Table) -> None:
         """Many events are answered: `number` and what the workload asks for, by name."""
@@ -66,18 +67,17 @@ class Job:
     def answered(self, events: int) -> None:
         """So many more events are answered. Measuring begins when half of all are: windows are full by then."""
         self._count += events
-        if not self._began and self._count >= self._warm:
+        if not self._began and 2 * self._count >= self.events.num_rows:
             self.begin()
 
-    def end(self, at: float | None = None) -> None:
-        """All events are answered, now or at a time: said for a system that does not know better."""
-        if not self._ended:
-            self._ended = True
-            self._tell(mark="end", at=at or time.time(), events=self._count - self._began_at, answered=self._count)
+    def keep(self, rows: Iterable[Sequence[Any]]) -> None:
+        """The answers to be compared, of a system that counts them by itself."""
+        self._rows = list(rows)
 
     def finish(self) -> None:
-        """Hand over the answers that were kept."""
-        self.end()
+        """Nothing more is answered: hand over the answers that were kept."""
+        if not self._ended:
+            self._tell(mark="end", at=time.time(), events=self._count - self._began_at)
         if self._out:
             for columns in self._columns():
                 pq.write_table(columns, self._out)
