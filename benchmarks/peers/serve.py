@@ -33,14 +33,14 @@ class Job:
         self.exact = out is not None
         """Whether the answers are kept, to be compared."""
         self._out, self._tell = out, tell
-        self._count = self._began_at = 0
+        self.answers = self._began_at = 0
         self._began = self._ended = False
         self._rows: list[Sequence[Any]] = []
         self._tables: list[pa.Table] = []
 
     def begin(self) -> None:
         """What is measured begins now: with the first event, for a system that takes all as one batch."""
-        self._began, self._began_at = True, self._count
+        self._began, self._began_at = True, self.answers
         self._tell(mark="begin", at=time.time())
 
     def measured(self, began: float, ended: float, events: int) -> None:
@@ -66,8 +66,8 @@ class Job:
 
     def answered(self, events: int) -> None:
         """So many more events are answered. Measuring begins when half of all are: windows are full by then."""
-        self._count += events
-        if not self._began and 2 * self._count >= self.events.num_rows:
+        self.answers += events
+        if not self._began and 2 * self.answers >= self.events.num_rows:
             self.begin()
 
     def keep(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -77,7 +77,7 @@ class Job:
     def finish(self) -> None:
         """Nothing more is answered: hand over the answers that were kept."""
         if not self._ended:
-            self._tell(mark="end", at=time.time(), events=self._count - self._began_at)
+            self._tell(mark="end", at=time.time(), events=self.answers - self._began_at)
         if self._out:
             for columns in self._columns():
                 pq.write_table(columns, self._out)
