@@ -14,6 +14,9 @@ from benchmarks.measure import Run, Served, SystemFailedError
 from benchmarks.referee import mismatches
 from benchmarks.systems import System
 
+#: How long a system may take for one job, with its start.
+_PATIENCE_S, _QUICK_PATIENCE_S = 600, 60
+
 
 @dataclass
 class Entry:
@@ -37,9 +40,10 @@ class Contest:
 
     def admit(self, systems: Iterable[System]) -> None:
         """Start the systems and look at how exact they are, all at once: nothing is timed here."""
+        patience_s = _QUICK_PATIENCE_S if self.quick else _PATIENCE_S
         for system in systems:
             log = FOLDER / f"{system.module}-{self.workload}.log"
-            self.entries.append(Entry(system, Served(system.python, system.module, log)))
+            self.entries.append(Entry(system, Served(system.python, system.module, log, patience_s)))
         # In the small form only in order: a late sample takes Flink and Spark as long as all the rest.
         for sample in ("sample",) if self.quick else ("sample", "late"):
             self._each(lambda entry, sample=sample: entry.served.begin(**self._job(entry, sample)))

@@ -20,7 +20,6 @@ from benchmarks.workload import (
     CAP,
     DECLINE,
     ENTITIES,
-    FEATURES,
     MODEL_FEATURES,
     REVIEW,
     RULES,

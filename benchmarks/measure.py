@@ -20,9 +20,6 @@ from benchmarks.events import ROOT
 #: How often the processes are looked at.
 _EVERY_S = 0.1
 
-#: How long a system may take for one job, with its start.
-_PATIENCE_S = 900
-
 
 class SystemFailedError(Exception):
     """A system can't do its work here; the message says why."""
@@ -91,8 +88,8 @@ class Watched:
 class Served:
     """A system that takes jobs (see benchmarks.peers.serve)."""
 
-    def __init__(self, python: Path, module: str, log: Path) -> None:
-        self._log = log
+    def __init__(self, python: Path, module: str, log: Path, patience_s: float) -> None:
+        self._log, self._patience_s = log, patience_s
         self._process = subprocess.Popen(
             [str(python), "-m", f"benchmarks.peers.{module}"],
             cwd=ROOT,
@@ -154,9 +151,9 @@ class Served:
 
     def _next(self, mark: str) -> dict[str, Any]:
         try:
-            line = self._lines.get(timeout=_PATIENCE_S)
+            line = self._lines.get(timeout=self._patience_s)
         except queue.Empty:
-            raise SystemFailedError(f"no answer within {_PATIENCE_S} s") from None
+            raise SystemFailedError(f"no answer within {self._patience_s} s") from None
         if not line:
             raise self._failed()
         said = json.loads(line)

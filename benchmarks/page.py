@@ -47,8 +47,7 @@ def write(measured: Sequence[dict[str, Any]], left_out: Sequence[tuple[str, str,
     memory_gb = psutil.virtual_memory().total / 2**30
     parts = [
         _HEAD,
-        f"Machine: {os.cpu_count()} cores ({platform.machine()}), {memory_gb:.0f} GiB, Python "
-        f"{platform.python_version()}.",
+        f"Machine: {os.cpu_count()} cores ({platform.machine()}), {memory_gb:.0f} GiB, Python {platform.python_version()}.",
     ]
     workloads = dict.fromkeys(row["workload"] for row in measured)
     parts += [_table(workload, [row for row in measured if row["workload"] == workload]) for workload in workloads]
@@ -92,16 +91,16 @@ def _wrong(row: dict[str, Any], sample: str) -> str:
 def _figures(row: dict[str, Any]) -> list[str]:
     """What only this workload tells."""
     if "p99_ms" in row:
-        return [
-            "",
+        text = (
             "From an event's record in the log to the record of its decision, decoding, reasons, hash and the wait for "
-            f"those before it included: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms.",
-        ]
+            f"those before it included: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms."
+        )
+        return ["", text]
     if "state_bytes" in row:
         ratio = row["state_bytes"] / row["bytes_aimed_at"]
-        return [
-            "",
+        text = (
             f"{row['rows']:,} rows, each kept for four entities, and {row['keys']:,} keys take "
-            f"{row['state_bytes']:,} bytes, {ratio:.2f} times the aim of 64 a row and 64 a key and window.",
-        ]
+            f"{row['state_bytes']:,} bytes, {ratio:.2f} times the aim of 64 a row and 64 a key and window."
+        )
+        return ["", text]
     return []

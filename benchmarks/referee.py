@@ -32,7 +32,7 @@ _TINY, _OTHER, _LARGE = range(3)
 def expected(events: pa.Table, model: Path) -> pa.Table:
     """number, and all that the full workload asks for."""
     rows = events.to_pylist()
-    features = _features(rows)
+    features = [[*row.values()][1:] for row in expected_features(events).to_pylist()]
     tested = _tested(rows)
     judged = Judge(model).judge(
         [(values, row["amount_minor"], done) for values, row, done in zip(features, rows, tested, strict=True)]
@@ -44,10 +44,10 @@ def expected(events: pa.Table, model: Path) -> pa.Table:
     return pa.table(dict(zip(("number", *OUTPUTS["full"]), map(list, zip(*whole, strict=True)), strict=True)))
 
 
-def _features(rows: list[dict]) -> list[list[float]]:
-    windows = tuple(
-        Window(entity, length_us) for entity in range(len(ENTITIES)) for length_us in WINDOWS_US.values()
-    )
+def expected_features(events: pa.Table) -> pa.Table:
+    """number, and all that the workload of windows asks for."""
+    rows = events.to_pylist()
+    windows = tuple(Window(entity, length_us) for entity in range(len(ENTITIES)) for length_us in WINDOWS_US.values())
     others = sorted({other for _, other in ENTITIES.values()})
     lane_of = {other: 1 + place for place, other in enumerate(others)}
     aggregates = tuple(
@@ -83,14 +83,18 @@ def _features(rows: list[dict]) -> list[list[float]]:
         )
         for row in rows
     ]
-    return [
-        [
-            value
-            for count, total, most, distinct in zip(*[iter(answer.values)] * 4, strict=True)
-            for value in (count, total, total / count, most, distinct)
-        ]
-        for answer in answers
+    whole = [
+        (
+            row["number"],
+            *(
+                value
+                for count, total, most, distinct in zip(*[iter(answer.values)] * 4, strict=True)
+                for value in (count, total, total / count, most, distinct)
+            ),
+        )
+        for row, answer in zip(rows, answers, strict=True)
     ]
+    return pa.table(dict(zip(("number", *FEATURES), map(list, zip(*whole, strict=True)), strict=True)))
 
 
 def _tested(rows: list[dict]) -> list[bool]:

@@ -6,7 +6,6 @@ Writes build/bench.json (one object a measurement) and, in its whole form, docs/
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -58,9 +57,7 @@ class Bench:
 
     def contest(self, workload: str, systems: Sequence[System]) -> list[Entry]:
         """The shared workload."""
-        contest = Contest(
-            workload, quick=QUICK, told=lambda system, why: self.left_out.append((workload, system, why))
-        )
+        contest = Contest(workload, quick=QUICK, told=lambda system, why: self.left_out.append((workload, system, why)))
         try:
             say(f"{workload}: exactness of {', '.join(system.name for system in systems)}")
             contest.admit(systems)
@@ -127,7 +124,7 @@ def main() -> None:
     say("events, samples, model")
     materials.prepare()
     say("compiling Tidegate")
-    compiled = Contest("full", quick=True, told=say)
+    compiled = Contest("full", quick=False, told=lambda system, why: say(f"{system}: {why}"))
     compiled.admit([system for system in installed if not system.environment])
     compiled.close()
 

@@ -138,9 +138,7 @@ def features_sql(table: str = "transactions", keep: str = "event_id, event_time,
                 f"{name} AS (PARTITION BY {key} ORDER BY event_time "
                 f"RANGE BETWEEN INTERVAL '{length_us // MINUTE_US}' MINUTE PRECEDING AND CURRENT ROW)"
             )
-    return (
-        f"SELECT {keep},\n    " + ",\n    ".join(columns) + f"\nFROM {table}\nWINDOW\n    " + ",\n    ".join(windows)
-    )
+    return f"SELECT {keep},\n    " + ",\n    ".join(columns) + f"\nFROM {table}\nWINDOW\n    " + ",\n    ".join(windows)
 
 
 SEQUENCE_SQL = f"""SELECT * FROM transactions MATCH_RECOGNIZE (

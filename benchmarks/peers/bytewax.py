@@ -75,7 +75,9 @@ def run(job: Job) -> None:
 
         answers = op.flat_map_batch("judge", joined, judged)
     else:
-        answers = op.map("answer", joined, lambda event: (int(event[0]), *(value for part in event[1] for value in part)))
+        answers = op.map(
+            "answer", joined, lambda event: (int(event[0]), *(value for part in event[1] for value in part))
+        )
     op.output("sink", answers, _Sink(job))
     run_main(flow)
 

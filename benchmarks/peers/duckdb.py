@@ -36,9 +36,7 @@ _JUDGED = f"""SELECT *, (score >= {REVIEW})::INT + (score >= {DECLINE})::INT AS 
 
 def run(job: Job) -> None:
     connection = duckdb.connect(config={"threads": 1})
-    rows = job.events.set_column(
-        1, "event_time", job.events["event_time"].cast(pa.timestamp("us"))
-    )
+    rows = job.events.set_column(1, "event_time", job.events["event_time"].cast(pa.timestamp("us")))
     connection.register("transactions", rows)
     job.begin()
     answers = connection.sql(features_sql(keep="number, amount_minor")).to_arrow_table()
@@ -46,9 +44,7 @@ def run(job: Job) -> None:
         matrix = np.column_stack([answers[name].cast(pa.float64()).to_numpy() for name in MODEL_FEATURES])
         model_scores = lightgbm.Booster(model_file=job.model).predict(matrix, num_threads=1)
         connection.register("scores", answers.append_column("model_score", pa.array(model_scores)))
-        connection.sql(
-            f"CREATE TEMP VIEW scored AS SELECT *, number IN ({_SEQUENCE}) AS card_tested FROM scores"
-        )
+        connection.sql(f"CREATE TEMP VIEW scored AS SELECT *, number IN ({_SEQUENCE}) AS card_tested FROM scores")
         answers = connection.sql(f"SELECT number, {', '.join(OUTPUTS['full'])} FROM ({_JUDGED})").to_arrow_table()
     job.put_table(answers)
 

@@ -1,5 +1,5 @@
-"""Flink SQL: one OVER window after the other (a streaming query may have but one in a SELECT), MATCH_RECOGNIZE for the
-sequence, the model as a vectorised Python function, the rules as SQL. From a CSV file, parallelism 1, state on the heap.
+"""Flink SQL: one OVER window after the other (a streaming query may have but one in a SELECT), MATCH_RECOGNIZE for
+the sequence, the model as a vectorised Python function, the rules as SQL. From a CSV file, parallelism 1, state on the heap.
 
 OVER waits for the watermark, which is as late as the workload allows events to be.
 """
@@ -76,7 +76,8 @@ def _full() -> str:
     points = " + ".join(f"CASE WHEN {rule.when} THEN {rule.points} ELSE 0 END" for rule in RULES)
     scored = f"""(SELECT f.`number`, f.read_at, f.amount_minor, {features}, COALESCE(s.done, FALSE) AS card_tested,
         model_score({arguments}) AS model_score
-        FROM {_windows()} AS f LEFT JOIN ({_SEQUENCE}) AS s ON f.`number` = s.`number` AND f.event_time = s.matched_at)"""
+        FROM {_windows()} AS f LEFT JOIN ({_SEQUENCE}) AS s
+        ON f.`number` = s.`number` AND f.event_time = s.matched_at)"""
     return f"""(SELECT *, CASE WHEN score >= {DECLINE} THEN 2 WHEN score >= {REVIEW} THEN 1 ELSE 0 END AS outcome
         FROM (SELECT *, LEAST({points}, {CAP}) AS score FROM {scored}))"""
 

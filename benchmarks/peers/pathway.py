@@ -48,9 +48,7 @@ class _Source(pw.io.python.ConnectorSubject):
 
 def run(job: Job) -> None:
     pw.internals.parse_graph.G.clear()
-    events = pw.io.python.read(
-        _Source(job), schema=_Event, autocommit_duration_ms=_COMMIT_MS
-    )
+    events = pw.io.python.read(_Source(job), schema=_Event, autocommit_duration_ms=_COMMIT_MS)
     columns: dict[str, Any] = {"number": events.number}
     for entity, (key, other) in ENTITIES.items():
         columns |= _features(events, entity, key, other)
@@ -58,14 +56,22 @@ def run(job: Job) -> None:
         columns |= {"amount_minor": events.amount_minor, "card_tested": _tested(events)}
     answers = events.select(**columns)
     if job.full:
-        answers = answers.select(pw.this.number, *(pw.this[name] for name in FEATURES), pw.this.card_tested,
-                                 judged=_judge(job)(*(pw.this[name] for name in (*FEATURES, "amount_minor", "card_tested"))))
+        answers = answers.select(
+            pw.this.number,
+            *(pw.this[name] for name in FEATURES),
+            pw.this.card_tested,
+            judged=_judge(job)(*(pw.this[name] for name in (*FEATURES, "amount_minor", "card_tested"))),
+        )
     standing: dict[int, tuple[Any, ...]] = {}
 
     def on_change(key: Any, row: dict[str, Any], time: int, is_addition: bool) -> None:  # noqa: ARG001 - its signature
         if is_addition:
             judged = row.pop("judged", ())
-            standing[row["number"]] = (*(row[name] for name in ("number", *FEATURES)), *([row["card_tested"]] if job.full else ()), *judged)
+            standing[row["number"]] = (
+                *(row[name] for name in ("number", *FEATURES)),
+                *([row["card_tested"]] if job.full else ()),
+                *judged,
+            )
             job.answered(1)
 
     pw.io.subscribe(answers, on_change=on_change)
@@ -82,9 +88,7 @@ def _features(events: pw.Table, entity: str, key: str, other: str) -> dict[str, 
         before.event_time,
         pw.temporal.interval(-max(WINDOWS_US.values()), 0),
         events[key] == before[key],
-    ).select(
-        row=events.id, age=events.event_time - before.event_time, amount=before.amount_minor, other=before[other]
-    )
+    ).select(row=events.id, age=events.event_time - before.event_time, amount=before.amount_minor, other=before[other])
     columns = {}
     for window, length_us in WINDOWS_US.items():
         reduced = (

@@ -1,5 +1,5 @@
-"""Quix Streams: a stateful step an entity, one after the other; each wants its own key, so each reads a topic of its own.
-State in its RocksDB store, without changelog topics; the model for each event.
+"""Quix Streams: a stateful step an entity, one after the other; each wants its own key, so each reads a topic of its
+own. State in its RocksDB store, without changelog topics; the model for each event.
 
 Kafka is its only source: librdkafka's mock broker, within the process, with one partition.
 """
@@ -41,7 +41,7 @@ def _tested(event: Event, state: State) -> Event:
 
 
 class _Broker:
-    """librdkafka's mock broker, out of the library that confluent-kafka brings: only so can a topic have one partition."""
+    """librdkafka's mock broker, out of confluent-kafka's own library: only so can a topic have one partition."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka-*")

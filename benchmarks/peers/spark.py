@@ -22,8 +22,8 @@ from benchmarks.peers.plain import roll, tested
 from benchmarks.peers.serve import Job, serve
 from benchmarks.workload import CAP, DECLINE, ENTITIES, FEATURES, MODEL_FEATURES, REVIEW, RULES
 
-#: Micro-batches that a run is cut into: the more, the less an event costs and the later it is answered.
-_BATCHES = 4
+#: Micro-batches that a run is cut into: the first fills the windows, the second is measured.
+_BATCHES = 2
 
 _OPTIONS = {
     "spark.ui.enabled": "false",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pyarrow as pa
 
 from benchmarks.events import as_transactions
@@ -16,17 +19,26 @@ _STEPS = {"approve": 0, "review": 1, "decline": 2}
 
 
 def run(job: Job) -> None:
-    from tidegate.kernel.arrivals import Arrived
-    from tidegate.kernel.decide import Kernel
-    from tidegate.wiring import read_detector
-
-    kernel = Kernel(read_detector(FOLDER / f"detector_{job.workload}"))
-    for batch in as_transactions(job.events).to_batches(BATCH_ROWS):
-        decided = kernel.decide({"transactions": Arrived.alone(batch)}).table()
+    for decided in _decided(FOLDER / f"detector_{job.workload}", job.events):
         if job.exact:
             job.put_table(_told(decided, job.full))
         else:
             job.answered(decided.num_rows)
+
+
+def decided_tables(detector: Path, events: pa.Table, *, full: bool) -> Iterator[pa.Table]:
+    """What the workload asks for, a table a micro-batch."""
+    return (_told(decided, full) for decided in _decided(detector, events))
+
+
+def _decided(detector: Path, events: pa.Table) -> Iterator[pa.Table]:
+    from tidegate.kernel.arrivals import Arrived
+    from tidegate.kernel.decide import Kernel
+    from tidegate.wiring import read_detector
+
+    kernel = Kernel(read_detector(detector))
+    for batch in as_transactions(events).to_batches(BATCH_ROWS):
+        yield kernel.decide({"transactions": Arrived.alone(batch)}).table()
 
 
 def _told(decided: pa.Table, full: bool) -> pa.Table:

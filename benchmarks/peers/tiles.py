@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     job.begin()
     answers = pd.concat(
         [
-            _entity(events, entity, key, other, width, windows)
+            _entity(events, entity, key, other, width=width, windows=windows)
             for entity, (key, other) in ENTITIES.items()
             for width, windows in _TILES
         ],
@@ -56,7 +56,7 @@ def run(job: Job) -> None:
     job.put_table({name: answers[name] for name in ("number", *OUTPUTS[job.workload])})
 
 
-def _entity(events, entity, key, other, width, windows) -> pd.DataFrame:
+def _entity(events, entity, key, other, *, width, windows) -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "row": events.index,
