@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test format lint types fuzz bench docs screenshot clean browser
+.PHONY: help demo stack test referee format lint types fuzz bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -10,19 +10,26 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
+# make demo STACK=kafka runs it over a real Kafka, which ends with it.
+STACK ?=
+DEMO := $(if $(STACK),python -m infra.stack) tidegate demo $(ARGS)
+
 # At a terminal the demo is a job of its own: Ctrl-C then reaches it alone, and make ends as well as it does.
-demo: .venv/ready ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
-	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) tidegate demo $(ARGS) & fg >/dev/null'; \
-		else $(RUN) tidegate demo $(ARGS); fi
+demo: .venv/ready $(if $(STACK),build/stack/jars/ready) ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
+	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) $(DEMO) & fg >/dev/null'; \
+		else $(RUN) $(DEMO); fi
+
+stack: .venv/ready build/stack/jars/ready ## run a real Kafka on loopback, data in build/stack; Ctrl-C ends it
+	@$(RUN) python -m infra.stack
 
 # Tests that start the company's processes, or a browser, have the machine to themselves.
 WHOLE := tests/browser tests/e2e tests/faults
 
-test: .venv/ready browser ## run all tests
+test: .venv/ready browser build/stack/jars/ready ## run all tests
 	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
 	$(RUN) pytest $(WHOLE)
 
-referee: .venv/ready build/flink/ready ## let Flink SQL judge the sequences of events
+referee: .venv/ready build/flink/ready java ## let Flink SQL judge the sequences of events
 	$(RUN) pytest tests/referee
 
 format: .venv/ready ## bring the code into its one form
@@ -40,7 +47,7 @@ types: .venv/ready ## check types, strictly
 fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
 	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
 
-bench: .venv/ready ## measure beside nine peers in one run, for an hour; with QUICK=1 a small form of it, for minutes
+bench: .venv/ready ## measure beside nine peers in one run, for an hour or more; with QUICK=1 a small form of it, for three minutes
 	$(RUN) python -m benchmarks.run
 
 docs: .venv/ready ## write the reference pages from the code
@@ -61,11 +68,18 @@ $(UV):
 	@$(UV) sync --frozen --quiet
 	@touch $@
 
-# Peers of the benchmark, and Flink as referee, want libraries of their own: an environment each. Flink's, Spark's and
-# Pathway's take about a gigabyte.
+# Peers of the benchmark, and Flink as referee, want libraries of their own: an environment each. Flink's and Pathway's
+# take about a gigabyte.
 build/%/ready: benchmarks/environments/%.txt | $(UV)
 	@$(UV) venv --quiet --clear --python 3.11 build/$*
 	@$(UV) pip install --quiet --python build/$*/bin/python --requirement $<
+	@touch $@
+
+build/flink/ready: tests/referee/requirements.txt
+
+# The real servers of tests and demo, as infra/stack/pom.xml pins them.
+build/stack/jars/ready: infra/stack/pom.xml | java
+	@mvn -q -B -f infra/stack/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/build/stack/jars
 	@touch $@
 
 # The browser tests drive Debian's Chromium; Playwright's own download is not used.
@@ -73,3 +87,9 @@ browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the browser tests say so and are skipped; install it with: apt-get install chromium"
+
+# Flink and Kafka run on Java; Maven fetches them.
+java:
+	@{ command -v java && command -v mvn; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless maven >/dev/null; } \
+		|| { echo "no java or mvn: Flink and Kafka need them; install: apt-get install openjdk-17-jre-headless maven"; exit 1; }

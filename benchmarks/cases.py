@@ -23,7 +23,7 @@ import psutil
 import pyarrow as pa
 import yaml
 
-from benchmarks import latency
+from benchmarks import hotkey, latency, restore
 from benchmarks.events import HANDBOOK_UNTIL, RAW, ROOT, ROWS, as_transactions, company_records, handbook_rows
 from benchmarks.materials import FOLDER
 from benchmarks.measure import Watched
@@ -191,6 +191,31 @@ def _state() -> Told:
     }
 
 
+def _hot_key(*, hot: bool) -> Told:
+    detector, batches = hotkey.hot_detector(), hotkey.stream(hotkey.EVENTS, hot=hot)
+    hotkey.run(detector, batches[:1])  # compiles
+    _, told = timed(hotkey.EVENTS, lambda: hotkey.run(detector, batches))
+    return told
+
+
+def _restored() -> Told:
+    """The rate is that of keys, from the files in the system's cache to a kernel that decides."""
+    taken = restore.measure(restore.KEYS)
+    return {
+        "events": restore.KEYS,
+        "seconds": taken["warm"]["seconds"],
+        "cpu_s": taken["warm"]["cpu_s"],
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "more": {
+            "restore_s": taken["warm"]["seconds"],
+            "restore_cold_s": taken["cold"]["seconds"],
+            "state_bytes": taken["state_bytes"],
+            "pause_ms": taken["whole"]["pause_ms"],
+            "written_s": taken["whole"]["written_s"],
+        },
+    }
+
+
 CASES: dict[str, dict[str, Callable[[], Told]]] = {
     "card_fraud, 56 features and 43 rules": {
         "tidegate": lambda: _decide(ROOT / "detectors" / "card_fraud", _company_rows()),
@@ -204,10 +229,21 @@ CASES: dict[str, dict[str, Callable[[], Told]]] = {
         "DuckDB, batch": lambda: _query("handbook", handbook_rows()),
     },
     "handbook, replay of a file": {"tidegate": _replay},
+    "a hot key of 1 % of the events": {
+        "tidegate": lambda: _hot_key(hot=True),
+        "tidegate, no hot key": lambda: _hot_key(hot=False),
+    },
+    "restore of 10 million keys": {"tidegate": _restored},
 }
 
 #: These read the handbook's data, which lies beside the project.
 OF_RAW = ("handbook features", "handbook, replay of a file")
+
+#: These take minutes: the small form has none of them.
+LONG = ("a hot key of 1 % of the events", "restore of 10 million keys")
+
+#: These are not repeated.
+ONCE = ("restore of 10 million keys",)
 
 
 if __name__ == "__main__":

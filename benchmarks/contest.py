@@ -15,7 +15,7 @@ from benchmarks.referee import mismatches
 from benchmarks.systems import System
 
 #: How long a system may take for one job, with its start.
-_PATIENCE_S, _QUICK_PATIENCE_S = 600, 60
+_PATIENCE_S = 600
 
 
 @dataclass
@@ -32,37 +32,48 @@ class Entry:
 
 
 class Contest:
-    """`told` hears of what fails and is left out: a system's name and why."""
+    """`left_s` says how much time there is for all of it; `told` hears of what fails and is left out: a system's name
+    and why.
+    """
 
-    def __init__(self, workload: str, *, quick: bool, told: Callable[[str, str], None]) -> None:
-        self.workload, self.quick, self._told = workload, quick, told
+    def __init__(
+        self, workload: str, *, quick: bool, left_s: Callable[[], float], told: Callable[[str, str], None]
+    ) -> None:
+        self.workload, self.quick, self._left_s, self._told = workload, quick, left_s, told
         self.entries: list[Entry] = []
+        self._kept_s = 0.0
+        """Of the time that is left, what is kept for measuring."""
 
     def admit(self, systems: Iterable[System]) -> None:
         """Start the systems and look at how exact they are, all at once: nothing is timed here."""
-        patience_s = _QUICK_PATIENCE_S if self.quick else _PATIENCE_S
+        self._kept_s = self._left_s() / 2 if self.quick else 0
         for system in systems:
             log = FOLDER / f"{system.module}-{self.workload}.log"
-            self.entries.append(Entry(system, Served(system.python, system.module, log, patience_s)))
-        # In the small form only in order: a late sample takes Flink and Spark as long as all the rest.
+            served = Served(system.python, system.module, log, self._patience_s)
+            self.entries.append(Entry(system, served))
+        # In the small form only in order: a late sample takes PyFlink as long as all the rest.
         for sample in ("sample",) if self.quick else ("sample", "late"):
             self._each(lambda entry, sample=sample: entry.served.begin(**self._job(entry, sample)))
             self._each(lambda entry, sample=sample: self._compare(entry, sample))
+        self._kept_s = 0
 
-    def run(self, repeats: int, left_s: Callable[[], float]) -> None:
-        """Measure. Interleaved: what disturbs the machine disturbs all alike. A system that can't have all its repeats
-        in the time that is left is left out.
+    def run(self, repeats: int) -> None:
+        """Measure. Interleaved: what disturbs the machine disturbs all alike. When time is up, what was measured until
+        then counts, and who has not been measured is left out.
         """
-        for repeat in range(repeats):
+        for _ in range(repeats):
             for entry in list(self.entries):
-                if left_s() < entry.took_s * (repeats - repeat) * (repeat == 0):
-                    self._leave_out(entry, "left out for time")
-                else:
+                if self._left_s() > entry.took_s:
                     self._try(entry, self._measure)
+        for entry in [entry for entry in self.entries if not entry.runs]:
+            self._leave_out(entry, "left out for time")
 
     def close(self) -> None:
         for entry in self.entries:
             entry.served.close()
+
+    def _patience_s(self) -> float:
+        return min(_PATIENCE_S, self._left_s() - self._kept_s)
 
     def _measure(self, entry: Entry) -> None:
         events = entry.system.quick_events if self.quick else entry.system.events
@@ -90,6 +101,8 @@ class Contest:
         try:
             step(entry)
         except (SystemFailedError, OSError) as error:
+            if entry.runs and self._left_s() <= 0:
+                return
             self._leave_out(entry, str(error))
 
     def _leave_out(self, entry: Entry, why: str) -> None:

@@ -9,6 +9,7 @@ import queue
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class Watched:
 class Served:
     """A system that takes jobs (see benchmarks.peers.serve)."""
 
-    def __init__(self, python: Path, module: str, log: Path, patience_s: float) -> None:
+    def __init__(self, python: Path, module: str, log: Path, patience_s: Callable[[], float]) -> None:
         self._log, self._patience_s = log, patience_s
         self._process = subprocess.Popen(
             [str(python), "-m", f"benchmarks.peers.{module}"],
@@ -150,10 +151,11 @@ class Served:
         self._lines.put("")
 
     def _next(self, mark: str) -> dict[str, Any]:
+        patience_s = max(0, self._patience_s())
         try:
-            line = self._lines.get(timeout=self._patience_s)
+            line = self._lines.get(timeout=patience_s)
         except queue.Empty:
-            raise SystemFailedError(f"no answer within {self._patience_s} s") from None
+            raise SystemFailedError(f"no answer within the {patience_s:.0f} s that were left") from None
         if not line:
             raise self._failed()
         said = json.loads(line)

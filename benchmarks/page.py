@@ -16,12 +16,13 @@ from benchmarks.workload import OUTPUTS, RULES
 _HEAD = f"""# Benchmarks
 
 Written by `make bench`: every system in one run on one machine, repeats interleaved, medians. `make bench QUICK=1` is a
-small form of it, in about three minutes, which leaves this page as it is; both write `build/bench.json`.
+small form of it, in about three minutes, without Flink SQL and Spark; it leaves this page as it is. Both write
+`build/bench.json`, anew after each workload.
 
-- **events/s**: of one worker (one thread, one slot). Starting up, planning and compiling are in no figure. Streaming
-  systems are measured from the middle of their events on, when windows are as full as they get; those that answer in
-  one burst (batch systems, Pathway, Flink SQL) over all of them, from the first event read. Slow systems are given
-  fewer events, over as many fewer keys, so that their windows are as full.
+- **events/s**: of one worker (one thread, one slot). Starting up, planning and compiling are in no figure. Tidegate,
+  Bytewax, Faust and Spark are measured from the middle of their events on, when windows are as full as they get; those
+  that answer in bursts or whose steps run ahead of each other over all of them, from the first event read. Slow
+  systems are given fewer events, over as many fewer keys, so that their windows are as full.
 - **ratio**: to Tidegate's own rate. Below 1, the peer is slower.
 - **spread**: the largest rate less the smallest, by the median.
 - **CPU s per million**: of all its processes, over the time measured. **peak MiB**: the sum of the resident memory of
@@ -47,7 +48,7 @@ def write(measured: Sequence[dict[str, Any]], left_out: Sequence[tuple[str, str,
     memory_gb = psutil.virtual_memory().total / 2**30
     parts = [
         _HEAD,
-        f"Machine: {os.cpu_count()} cores ({platform.machine()}), {memory_gb:.0f} GiB, Python {platform.python_version()}.",
+        f"Machine: {os.cpu_count()} cores ({platform.machine()}), {memory_gb:.0f} GiB of memory.",
     ]
     workloads = dict.fromkeys(row["workload"] for row in measured)
     parts += [_table(workload, [row for row in measured if row["workload"] == workload]) for workload in workloads]
@@ -81,7 +82,7 @@ def _ratio(rate: float, own: float | None) -> str:
 
 
 def _wrong(row: dict[str, Any], sample: str) -> str:
-    if f"{sample}mismatches" not in row:
+    if row.get(f"{sample}mismatches") is None:
         return ""
     kinds = row.get(f"{sample}mismatched")
     of = f" of {row['compared']:,}" if "compared" in row else ""
@@ -94,6 +95,13 @@ def _figures(row: dict[str, Any]) -> list[str]:
         text = (
             "From an event's record in the log to the record of its decision, decoding, reasons, hash and the wait for "
             f"those before it included: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms."
+        )
+        return ["", text]
+    if "restore_s" in row:
+        text = (
+            f"{row['state_bytes']:,} bytes of state are back in {row['restore_s']} s from files in the system's cache, "
+            f"in {row['restore_cold_s']} s from others. A snapshot of all of it holds the engine up for "
+            f"{row['pause_ms']} ms and is written after {row['written_s']} s."
         )
         return ["", text]
     if "state_bytes" in row:

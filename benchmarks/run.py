@@ -6,6 +6,8 @@ Writes build/bench.json (one object a measurement) and, in its whole form, docs/
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,20 +16,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import materials, page
-from benchmarks.cases import CASES, OF_RAW
+from benchmarks.cases import CASES, LONG, OF_RAW, ONCE
 from benchmarks.contest import Contest, Entry
 from benchmarks.events import QUICK, RAW, ROOT
-from benchmarks.measure import Run
+from benchmarks.measure import Run, SystemFailedError
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.workload import OUTPUTS
 
 REPEATS = 2 if QUICK else 5
 
-#: How long the small form may take, once everything is made that it works with.
-_QUICK_S = 165
+#: How long the small form may take, once the environments are there, and how much of it the first look at all peers.
+_QUICK_S, _PEERS_S = 170, 100
 
 #: Sums of averages differ in the last bits between two orders of adding them up.
 _SAME = 1e-9
+
+_FILE = ROOT / "build" / "bench.json"
 
 
 class Bench:
@@ -37,32 +41,41 @@ class Bench:
         """Workload, system, why."""
         self._began = time.monotonic()
 
-    def left_s(self) -> float:
-        return _QUICK_S - (time.monotonic() - self._began) if QUICK else float("inf")
+    def left_s(self, within_s: float = _QUICK_S) -> float:
+        return within_s - (time.monotonic() - self._began) if QUICK else float("inf")
 
     def alone(self, workload: str) -> None:
         """A workload whose every repeat is a process of its own, which prints what it took."""
-        systems = list(CASES[workload])
-        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
-        for _ in range(REPEATS):
-            for system in systems:
-                taken[system].append(_once(workload, system))
-        reference = taken[systems[-1]][0].get("checksums", {})
+        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in CASES[workload]}
+        for _ in range(1 if workload in ONCE else REPEATS):
+            for system, said in taken.items():
+                try:
+                    said.append(_once(workload, system, self.left_s()))
+                except SystemFailedError as error:
+                    if not said:
+                        self.left_out.append((workload, system, str(error)))
+        taken = {system: said for system, said in taken.items() if said}
+        reference = [*taken.values()][-1][0].get("checksums") if len(taken) > 1 else None
         for system, said in taken.items():
             runs = [Run(run["events"], run["seconds"], run["cpu_s"], run["peak_rss_mb"]) for run in said]
-            told = said[0].get("checksums", {})
-            wrong = sum(abs(told[name] - wanted) > _SAME * max(1, abs(wanted)) for name, wanted in reference.items())
+            wrong = _differing(said[0]["checksums"], reference) if reference else None
             middle = sorted(said, key=lambda run: run.get("more", {}).get("p99_ms", 0))[len(said) // 2]
             self.measured.append(_summed_up(workload, system, runs, wrong) | middle.get("more", {}))
+        self.save()
 
-    def contest(self, workload: str, systems: Sequence[System]) -> list[Entry]:
+    def contest(self, workload: str, systems: Sequence[System], within_s: float) -> list[Entry]:
         """The shared workload."""
-        contest = Contest(workload, quick=QUICK, told=lambda system, why: self.left_out.append((workload, system, why)))
+        contest = Contest(
+            workload,
+            quick=QUICK,
+            left_s=lambda: self.left_s(within_s),
+            told=lambda system, why: self.left_out.append((workload, system, why)),
+        )
         try:
             say(f"{workload}: exactness of {', '.join(system.name for system in systems)}")
             contest.admit(systems)
             say(f"{workload}: speed")
-            contest.run(REPEATS, self.left_s)
+            contest.run(REPEATS)
         finally:
             contest.close()
         for entry in contest.entries:
@@ -71,16 +84,42 @@ class Bench:
             if "late" in entry.wrong:
                 more["late_mismatches"], more["late_mismatched"] = entry.wrong["late"]
             self.measured.append(_summed_up(workload, entry.system.name, entry.runs, wrong) | more)
+        self.save()
         return contest.entries
 
+    def save(self) -> None:
+        """Whole at every moment: a run that is cut off leaves what it measured."""
+        new = _FILE.with_suffix(".new")
+        new.write_text(json.dumps(self.measured, indent=1) + "\n", "utf-8")
+        new.replace(_FILE)
 
-def _once(workload: str, system: str) -> dict[str, Any]:
+
+def _once(workload: str, system: str, left_s: float) -> dict[str, Any]:
+    """
+    Raises:
+        SystemFailedError: it failed, or there was no time for it.
+    """
     say(f"{workload}: {system}")
     command = [sys.executable, "-m", "benchmarks.cases", workload, system]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    # In a session of its own, so that what it starts ends with it.
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            said, _ = process.communicate(timeout=None if left_s == float("inf") else max(0, left_s))
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise SystemFailedError("left out for time") from None
+            raise
+    if process.returncode:
+        raise SystemFailedError(f"it ended with {process.returncode}")
+    return json.loads(said)
 
 
-def _summed_up(workload: str, system: str, runs: Sequence[Run], mismatches: int) -> dict[str, Any]:
+def _differing(told: dict[str, float], reference: dict[str, float]) -> int:
+    return sum(abs(told[name] - wanted) > _SAME * max(1, abs(wanted)) for name, wanted in reference.items())
+
+
+def _summed_up(workload: str, system: str, runs: Sequence[Run], mismatches: int | None) -> dict[str, Any]:
     rates = [run.events / run.seconds for run in runs]
     return {
         "workload": workload,
@@ -112,34 +151,39 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Make what is missing, measure all, write both files."""
-    missing = []
-    installed: list[System] = []
+    _FILE.parent.mkdir(exist_ok=True)
+    installed, missing = [], []
     for system in SYSTEMS:
+        if QUICK and not system.quick_events:
+            missing.append(("all", system.name, "takes too long for the small form"))
+            continue
         say(f"environment of {system.name}")
         why = system.install()
         if why:
             missing.append(("all", system.name, f"can't be installed here: {why}"))
         else:
             installed.append(system)
+    bench = Bench()
+    bench.left_out += missing
+    bench.save()
     say("events, samples, model")
     materials.prepare()
     say("compiling Tidegate")
-    compiled = Contest("full", quick=False, told=lambda system, why: say(f"{system}: {why}"))
-    compiled.admit([system for system in installed if not system.environment])
+    compiled = Contest("full", quick=QUICK, left_s=bench.left_s, told=lambda system, why: say(f"{system}: {why}"))
+    compiled.admit([system for system in installed if system.name == "tidegate"])
     compiled.close()
 
-    bench = Bench()
-    bench.left_out += missing
-    entries = bench.contest("windows", installed)
+    entries = bench.contest("windows", installed, _PEERS_S)
     for workload in CASES:
         if workload in OF_RAW and not RAW.exists():
             bench.left_out.append((workload, "tidegate", f"{RAW.name} is not beside the project"))
+        elif workload in LONG and QUICK:
+            bench.left_out.append((workload, "tidegate", "takes too long for the small form"))
         else:
             bench.alone(workload)
     fitting = _that_fit(installed, entries, bench.left_s())
     bench.left_out += [("full", system.name, "left out for time") for system in installed if system not in fitting]
-    bench.contest("full", fitting)
-    (ROOT / "build" / "bench.json").write_text(json.dumps(bench.measured, indent=1) + "\n", "utf-8")
+    bench.contest("full", fitting, _QUICK_S)
     text = page.write(bench.measured, bench.left_out)
     if not QUICK:
         (ROOT / "docs" / "benchmarks.md").write_text(text, "utf-8")

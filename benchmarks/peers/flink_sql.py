@@ -1,5 +1,6 @@
 """Flink SQL: one OVER window after the other (a streaming query may have but one in a SELECT), MATCH_RECOGNIZE for
-the sequence, the model as a vectorised Python function, the rules as SQL. From a CSV file, parallelism 1, state on the heap.
+the sequence, the model as a vectorised Python function, the rules as SQL. From a CSV file, parallelism 1, state on the
+heap.
 
 OVER waits for the watermark, which is as late as the workload allows events to be.
 """

@@ -25,7 +25,7 @@ from benchmarks.peers.plain import Judge, roll, tested
 from benchmarks.peers.serve import Job, serve
 from benchmarks.workload import ENTITIES
 
-#: When timed, the client takes so many of the answers, with when they were given.
+#: When timed, the client takes so many of the answers, with when their events were read and they were given.
 _TAKEN = 100
 
 _OPTIONS = {
@@ -46,6 +46,7 @@ class _Roll(KeyedProcessFunction):
         self._rows = runtime_context.get_state(ValueStateDescriptor("rows", Types.PICKLED_BYTE_ARRAY()))
 
     def process_element(self, value: Event, ctx: KeyedProcessFunction.Context) -> Iterator[Event]:  # noqa: ARG002
+        value.setdefault("read_at", time.time())
         rows = self._rows.value() or ([], [], [])
         value["features"] += roll(rows, value["event_time"], value["amount_minor"], value[self._other])
         self._rows.update(rows)
@@ -66,7 +67,7 @@ class _Tested(KeyedProcessFunction):
 
 
 class _Answer(FlatMapFunction):
-    """When the answer is given, the event's number and all that is asked for; of every so many."""
+    """When the event entered the first step, when the answer is given, and all that is asked for; of every so many."""
 
     def __init__(self, model: Path | None, every: int) -> None:
         self._model, self._every = model, every
@@ -80,7 +81,7 @@ class _Answer(FlatMapFunction):
             row = (value["features"], value["amount_minor"], value["card_tested"])
             answer = (*answer, value["card_tested"], *self._judge([row])[0])
         if value["number"] % self._every == self._every - 1:
-            yield (time.time(), *answer)
+            yield (value["read_at"], time.time(), *answer)
 
 
 def run(job: Job) -> None:
@@ -97,10 +98,9 @@ def run(job: Job) -> None:
     every = 1 if job.exact else job.events.num_rows // _TAKEN
     answers = stream.flat_map(_Answer(job.model if job.full else None, every))
     taken = list(answers.execute_and_collect("bench"))
-    # From the middle of the events on.
-    half = len(taken) // 2
-    job.measured(taken[half - 1][0], taken[-1][0], (len(taken) - half) * every)
-    job.keep([row[1:] for row in taken])
+    # From the first event on: steps run ahead of each other.
+    job.measured(taken[0][0], taken[-1][1], taken[-1][2] - taken[0][2])
+    job.keep([row[2:] for row in taken])
 
 
 if __name__ == "__main__":

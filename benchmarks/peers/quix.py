@@ -82,6 +82,7 @@ def run(job: Job) -> None:
         )
         topics = {entity: app.topic(f"by_{entity}", key_serializer="str") for entity in ENTITIES}
         frames = {entity: app.dataframe(topic) for entity, topic in topics.items()}
+        frames["card"].update(lambda _: job.entered())
         for entity, (_, other) in ENTITIES.items():
             frames[entity] = frames[entity].apply(_roller(other), stateful=True)
         if job.full:

@@ -43,6 +43,13 @@ class Job:
         self._began, self._began_at = True, self.answers
         self._tell(mark="begin", at=time.time())
 
+    def entered(self) -> None:
+        """An event enters the first step. Told by a system whose steps run ahead of each other: half of its answers
+        come when most of the work is done, so that it is measured from the first event on.
+        """
+        if not self._began:
+            self.begin()
+
     def measured(self, began: float, ended: float, events: int) -> None:
         """So many events were answered between two times (seconds since the epoch), of a system that knows it better
         than what comes out tells.

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegate.commands.detector import app as detector_app
+from tidegate.commands.explain import explain
+from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.options import (
     FOUND_WRONG,
@@ -54,6 +57,8 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.command()(explain)
+app.command()(ingest)
 
 
 def _seconds(text: str) -> float:
@@ -128,7 +133,7 @@ def service() -> None:
 
 @app.command()
 def replay(
-    source: Annotated[Path, typer.Argument(help="A Parquet, CSV or JSON-lines file.")],
+    source: Annotated[Path, typer.Argument(help="A file: Parquet, ORC, Avro, CSV, JSON lines.")],
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],
@@ -139,7 +144,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Decide over a file: every feature, rule, score and outcome, equal to what would have been decided live."""
-    from tidegate.hosts.mapping import read_mapping
+    from tidegate.files.mapping import read_mapping
     from tidegate.hosts.replay import replay as run
     from tidegate.wiring import read_detector
 
@@ -177,7 +182,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a detector's features, test it on the days whose labels were not known yet, write its card."""
-    from tidegate.hosts.mapping import read_mapping
+    from tidegate.files.mapping import read_mapping
     from tidegate.science.train import train as run
     from tidegate.wiring import read_detector
 
@@ -272,12 +277,13 @@ def verify(
     sample: Annotated[int | None, typer.Option(min=1, help="Check so many, evenly over the log.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
-    known, or nothing could be told.
+    """Prove decisions: decide them again from the log and compare; look whether their revisions amend what they say.
+    Exit code 1: one does not hold; 2: the event is not known, or nothing could be told.
     """
     from tidegate.hosts.promotion import first_detectors
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
+    from tidegate.hosts.verify_revisions import verify_revisions
     from tidegate.settings import read_settings
     from tidegate.wiring import open_models
 
@@ -288,14 +294,15 @@ def verify(
     with progress_bar("verify", hidden=as_json) as progress:
         task = progress.add_task("verify", total=None)
         chosen = None if event_id is None else {event_id}
-        for verdict in run(
+        decided = run(
             log,
             first_detectors(log, models),
             event_ids=chosen,
             sample=sample,
             models=models,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
-        ):
+        )
+        for verdict in chain(decided, verify_revisions(log, chosen) if sample is None else ()):
             tally.add(verdict)
     if as_json:
         print_json(tally)

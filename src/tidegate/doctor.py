@@ -95,11 +95,11 @@ def _state(name: str) -> Callable[[Settings], str]:
             return f"no snapshot of version {detector.version} yet"
         kernel = Kernel(detector)
         kernel.restore(snapshot.arrays)
-        kinds = (
-            f"{', '.join(size.columns)}: {size.rows:,} rows, {size.keys:,} keys, {size.bytes / 1e6:,.1f} MB"
-            for size in kernel.sizes()
+        parts = (
+            f"{part} {name}: {size.rows:,} rows, {size.keys:,} keys, {size.bytes / 1e6:,.1f} MB"
+            for part, name, size in kernel.sizes()
         )
-        return "; ".join(kinds) or "no windows"
+        return "; ".join(parts) or "none is kept"
 
     return look
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.files import FILES
+from tidegate.streams.revision import REVISIONS
 from tidegate.streams.schema import STREAMS
 
 if TYPE_CHECKING:
@@ -45,13 +48,42 @@ def open_clock() -> Clock:
 
 def open_log(settings: Settings) -> Log:
     """The log, with every topic made."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    log = EmbeddedLog(settings.data / "log.sqlite")
-    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+    log = _open_log(settings)
+    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS):
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
+    # What was taken is known for ever.
+    log.create(FILES, partitions=1)
     return log
+
+
+def _open_log(settings: Settings) -> Log:
+    if settings.log == "embedded":
+        settings.data.mkdir(parents=True, exist_ok=True)
+        return EmbeddedLog(settings.data / "log.sqlite")
+    # Kafka's client is loaded only where it is asked for.
+    from tidegate.adapters.kafka.log import KafkaLog
+    from tidegate.adapters.kafka.log_connection import connect
+
+    connection = connect(
+        settings.log,
+        instance=_instance(settings),
+        sign_in=settings.kafka_sign_in,
+        user=settings.kafka_user,
+        password_file=settings.kafka_password_file,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+        aws_region=settings.kafka_aws_region,
+    )
+    return KafkaLog(connection)
+
+
+def _instance(settings: Settings) -> str:
+    """This deployment's name among those that share a log: the same after each start."""
+    place = f"{socket.gethostname()}:{settings.data.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def open_shadow_log(settings: Settings) -> Log:
@@ -155,6 +187,7 @@ def free_ports(settings: Settings) -> Settings:
         update={
             "door_port": settings.door_port or _free_port(settings.host),
             "desk_port": settings.desk_port or _free_port(settings.host),
+            "engine_port": settings.engine_port or _free_port(settings.host),
         }
     )
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tidegate.hosts.mapping import read_mapping
+from tidegate.files.mapping import read_mapping
 from tidegate.hosts.replay import replay
 from tidegate.kernel.detector import compile_detector
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tidegate.errors import DamagedError, FencedError, MappingError, NotFoundError, UsageError
+from tidegate.files.mapping import read_mapping
 from tidegate.hosts.checkpoint import Checkpoints
-from tidegate.hosts.mapping import read_mapping
 from tidegate.hosts.replay import replay
 from tidegate.wiring import read_detector
 
@@ -249,7 +249,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.hosts.test_replay import CUT_UNTIL, RAW, ROOT
-from tidegate.hosts.mapping import read_mapping
+from tidegate.files.mapping import read_mapping
 from tidegate.hosts.replay import replay
 from tidegate.wiring import read_detector
 

@@ -20,10 +20,10 @@ from tidegate.errors import DetectorError, NotFoundError
 from tidegate.hosts import forecast as watching
 from tidegate.hosts import local
 from tidegate.hosts.arrivals import arrivals, schemas_of
+from tidegate.hosts.controls import controls
 from tidegate.hosts.forecast import BLOCK_DECISIONS, MAX_CHANCE, limit
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.promotion import begin, first_detectors, release, standing_now, texts_of
-from tidegate.hosts.rollout import controls
 from tidegate.hosts.verify import verify
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
@@ -61,9 +61,19 @@ class Company:
         self.snapshots = EmbeddedSnapshots(folder / "snapshots")
         self.clock = HandClock()
 
-    def release(self, rules: str, status: Status = "live", name: str = "small") -> Release:
+    def release(
+        self, rules: str, status: Status = "live", name: str = "small", patience_s: float = 0, **more: str
+    ) -> Release:
         return release(
-            self.log, self.snapshots, no_lake, name, texts(rules), status=status, by="anton", clock=self.clock
+            self.log,
+            self.snapshots,
+            no_lake,
+            name,
+            texts(rules) | more,
+            status=status,
+            by="anton",
+            clock=self.clock,
+            patience_s=patience_s,
         )
 
     def append_release(self, rules: str, status: Status = "live", **changes: object) -> Release:

@@ -246,6 +246,17 @@ def test_how_arrivals_are_cut_into_batches_and_restarted_changes_nothing(drawn, 
         assert json.loads(json.dumps(record.features, default=str)).keys() == DETECTOR.features.keys()
 
 
+def test_a_snapshot_is_not_touched_by_what_comes_after():
+    engine, other = kernel(), kernel()
+    engine.decide(arrived(transactions(card(3)), labels([("e1", True)]), [2]))
+    snapshot = engine.snapshot()
+    as_taken = {name: array.copy() for name, array in snapshot.items()}
+    other.restore(snapshot)
+    for each in (engine, other):
+        each.decide(arrived(transactions(card(5)), labels([("e3", True)]), [2]))
+    assert same_arrays(snapshot, as_taken)
+
+
 def test_a_snapshot_restored_is_the_same_snapshot():
     engine = kernel()
     engine.decide(arrived(transactions(card(3)), labels([("e1", True)]), [2]))

@@ -136,7 +136,7 @@ class Case:
         engine, found = Matches(self.plan), []
         for start, end in itertools.pairwise([0, *sorted({cut for cut in cuts if cut < len(rows)}), len(rows)]):
             if start in restore_at:
-                arrays = engine.snapshot()
+                arrays = engine.state()
                 engine = Matches(self.plan)
                 engine.restore(arrays)
             piece = rows[start:end]
@@ -309,9 +309,9 @@ def test_partitions_have_nothing_to_do_with_each_other():
 def test_a_snapshot_of_another_plan_is_refused():
     one, other = Matches(Case("A B").plan), Matches(Case("A B", span=11).plan)
     with pytest.raises(StateError, match="another plan"):
-        other.restore(one.snapshot())
+        other.restore(one.state())
     with pytest.raises(StateError, match="lacks rows"):
-        one.restore({"plan": one.snapshot()["plan"]} | {n: a for n, a in one.snapshot().items() if n != "rows"})
+        one.restore({"plan": one.state()["plan"]} | {n: a for n, a in one.state().items() if n != "rows"})
 
 
 def test_state_is_bounded_by_time():

@@ -22,6 +22,9 @@ from tidegate.kernel.sequences.sequences import compile_sequences
 from tidegate.kernel.sequences.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
+
+#: Flink takes a minute or so. One that stands still shall fail, not hold everything up.
+TIMEOUT_S = 900
 FLINK = ROOT / "build" / "flink" / "bin" / "python"
 
 #: As Flink's table has them.
@@ -173,6 +176,7 @@ def by_flink(rows, tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
+        timeout=TIMEOUT_S,
     )
     assert result.is_file(), done.stderr[-3000:]
     found = {name: {} for name in TEXTS}

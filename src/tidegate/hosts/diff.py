@@ -9,8 +9,8 @@ import msgspec
 
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts.arrivals import batches
+from tidegate.hosts.controls import controls
 from tidegate.hosts.history import Batches
-from tidegate.hosts.rollout import controls
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tidegate.files.mapping import IS_FRAUD
+from tidegate.files.mapping import Mapping as FileMapping
 from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, batches, schemas_of
 from tidegate.hosts.delayed_labels import DelayedLabels
-from tidegate.hosts.mapping import IS_FRAUD
-from tidegate.hosts.mapping import Mapping as FileMapping
 from tidegate.hosts.ordered import Progress, Span, ordered_rows
 from tidegate.kernel.arrivals import LABELS, Arrived, among
 from tidegate.ports.lake import Lake

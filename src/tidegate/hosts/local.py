@@ -10,7 +10,8 @@ Which versions decide is told by the control stream: a record of it holds from i
     decisions   id `<detector>:<event_id>`, key `<event_id>`
     alerts      the same, of the decisions that are not `approve`
     rejected    records that are no events of their stream; the key is the record's
-    detectors   the demotion of a rule that fires far beyond its forecast; it holds once it is read
+    detectors   the demotion of a rule that fires far beyond its forecast, which holds once it is read; and that a
+                candidate is ready to go live
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from tidegate.errors import FencedError
+from tidegate.hosts.alerts import alert_of, shown
 from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
+from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
 from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
@@ -35,8 +36,8 @@ from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, Demotion
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
+from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
 
@@ -53,11 +54,11 @@ _POLL_MS = 100
 _FEW_RECORDS = 100
 _GATHER_S = 0.01
 
+#: How often the metrics of the state are brought up to date.
+_MEASURE_EVERY_MS = 5_000
+
 #: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
 _MAX_EXPLAINED = 32
-
-#: What an alert shows of the event.
-_SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -89,7 +90,9 @@ class LocalHost:
         for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
             deciding.kernel.decide({}).explain([])
-        self._kept_ms = clock.now_ms()
+        self.metrics = Metrics()
+        self._kept_ms = self._measured_ms = clock.now_ms()
+        self._measure()
 
     def step(self, timeout_ms: int) -> int:
         """Decide what is there, waiting up to `timeout_ms` for the first record; how many records were read.
@@ -99,13 +102,18 @@ class LocalHost:
         """
         read = self._consumer.position()
         records = self._consumer.poll(_BATCH_RECORDS, timeout_ms)
-        if records:
-            self._consumer.commit(self._decide(records, read))
+        entries = self._decide(records, read) if records else []
+        entries += [self._warm(candidate) for candidate in self._rollout.warmed()]
+        if records or entries:
+            self._consumer.commit(entries)
         now_ms = self._clock.now_ms()
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
             self._keep()
             self._log.expire(now_ms)
+        if now_ms - self._measured_ms >= _MEASURE_EVERY_MS:
+            self._measured_ms = now_ms
+            self._measure()
         return len(records)
 
     def run(self, stop: threading.Event) -> None:
@@ -118,12 +126,16 @@ class LocalHost:
         except FencedError as error:
             _log.warning("engine ends: %s", error)
         finally:
+            self._rollout.close()
             self._recovery.close()
             self._consumer.close()
 
     def _keep(self) -> None:
         kernels = [(deciding.kernel, deciding.watch.counts) for deciding in self._rollout.deciding]
         self._recovery.keep(kernels, self._consumer.position())
+
+    def _measure(self) -> None:
+        self.metrics.measure(deciding.kernel for deciding in self._rollout.deciding)
 
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""
@@ -172,6 +184,12 @@ class LocalHost:
         entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
         return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)
 
+    def _warm(self, candidate: Candidate) -> Entry:
+        at_ms = self._clock.now_ms()
+        warm = Warm(detector=candidate.detector, version=candidate.version, at_ms=at_ms)
+        entry_id = f"{candidate.detector}:{candidate.version}:warm:{candidate.at_ms}"
+        return Entry(DETECTORS, candidate.detector, _encode(warm), at_ms, entry_id)
+
     def _entries(
         self,
         decisions: Decisions,
@@ -182,7 +200,7 @@ class LocalHost:
     ) -> list[Entry]:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
-        shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
+        events = dict(zip(acted_on, shown(decisions, acted_on), strict=True))
         started_ns, explained = time.perf_counter_ns(), [row for row in acted_on if decisions.index[row] >= 0]
         explained = explained[:_MAX_EXPLAINED] if decisions.detector.explains else []
         explanations = dict(zip(explained, decisions.explain(explained), strict=True))
@@ -200,19 +218,8 @@ class LocalHost:
                 stages_us={"queue": queue_us, **spent_us},
             )
             entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
-            if row in shown:
-                alert = Alert(
-                    event_id=decision.event_id,
-                    event_time=decision.event_time,
-                    detector=decision.detector,
-                    detector_version=decision.detector_version,
-                    outcome=decision.outcome,
-                    score=decision.score,
-                    reasons=decision.reasons,
-                    accepted_ms=record.timestamp_ms,
-                    decided_ms=decided_ms,
-                    **shown[row],
-                )
+            if row in events:
+                alert = alert_of(decision, events[row], accepted_ms=record.timestamp_ms, decided_ms=decided_ms)
                 entries.append(Entry(ALERTS, decision.event_id, _encode(alert), decided_ms, entry_id))
         return entries
 
@@ -225,9 +232,3 @@ class LocalHost:
             accepted_ms=record.timestamp_ms,
         )
         return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{place}")
-
-
-def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What alerts show of the events of these decisions."""
-    columns = [name for name in _SHOWN if name in decisions.events.schema.names]
-    return decisions.events.select(columns).take(pa.array(rows, pa.int64())).to_pylist()

@@ -10,9 +10,9 @@ import duckdb
 import pyarrow as pa
 
 from tidegate.errors import MappingError, TidegateError
+from tidegate.files.mapping import Mapping
+from tidegate.files.source import ROW, Source, open_source
 from tidegate.hosts.checkpoint import Position
-from tidegate.hosts.mapping import Mapping
-from tidegate.hosts.source import ROW, Source, open_source
 
 #: What DuckDB may hold in memory while it sorts; the rest goes to disk.
 SORT_MEMORY = "2GB"

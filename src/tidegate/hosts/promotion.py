@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,10 +12,11 @@ import numpy as np
 
 from tidegate.errors import NotFoundError
 from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, schemas_of
+from tidegate.hosts.controls import CONTROL, controls
 from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
+from tidegate.hosts.local import GROUP
 from tidegate.hosts.recovery import keep_next
-from tidegate.hosts.rollout import controls
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector, compile_detector, version_of
@@ -23,11 +25,32 @@ from tidegate.ports.lake import Lake
 from tidegate.ports.log import Entry, Log, Positions
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, SETTINGS, Forecast, Release, Standing, Status, standings
+from tidegate.streams.control import (
+    DETECTORS,
+    SETTINGS,
+    Candidate,
+    Forecast,
+    Release,
+    Standing,
+    Status,
+    Warm,
+    decode_control,
+    standings,
+    to_records,
+)
 
 #: A forecast counts the newest decisions of the back-fill, at least so many if there are: the windows of the first ones
 #: were still filling.
 FORECAST_DECISIONS = 100_000
+
+#: How long a running engine may take to make a candidate ready. After that it does so while what is to be decided
+#: waits.
+PATIENCE_S = 60
+
+#: A running engine reads what is in the log within milliseconds; one that does not within this time is not running.
+_HEARD_S = 2
+
+_WAIT_S = 0.02
 
 #: Told how many records of the history were decided.
 Progress = Callable[[int], None]
@@ -88,17 +111,21 @@ def release(
     clock: Clock,
     models: Models | None = None,
     progress: Progress = lambda done: None,  # noqa: ARG005 - nobody to tell
+    patience_s: float = PATIENCE_S,
 ) -> Release:
     """Give a version this status. One that is to decide (`shadow` or `live`) sees all history first: what the lake has
-    of its streams from before the log's first records, and the log; until it has, what decided goes on deciding.
+    of its streams from before the log's first records, and the log; until it has, what decided goes on deciding. A
+    running engine makes one that is to be live ready before, which is waited for, for `patience_s` at most.
 
     Raises:
         DetectorError: the texts are wrong.
-        UsageError: the texts are larger than a record of the log may be.
+        UsageError: all small texts together are larger than a record of the log may be.
     """
     new = _release(name, texts, status, by, clock)
     if status in ("shadow", "live"):
         forecast = _fill(log, snapshots, lake, compile_detector(name, new.texts, models), progress)
+        if status == "live" and patience_s:
+            _make_ready(log, new, clock, patience_s)
         new = msgspec.structs.replace(new, forecast=forecast, at_ms=clock.now_ms())
     _append(log, new)
     return new
@@ -134,9 +161,31 @@ def _release(name: str, texts: Mapping[str, str], status: Status, by: str, clock
     )
 
 
-def _append(log: Log, release: Release) -> None:
-    entry_id = f"{release.detector}:{release.version}:{release.status}:{release.at_ms}"
-    log.append([Entry(DETECTORS, release.detector, msgspec.json.encode(release), release.at_ms, entry_id)])
+def _append(log: Log, control: Release | Candidate) -> int:
+    """The offset of the record that says it, after those of its large texts."""
+    entries = [
+        Entry(DETECTORS, control.detector, value, control.at_ms, entry_id) for entry_id, value in to_records(control)
+    ]
+    return log.append(entries)[-1].offset
+
+
+def _make_ready(log: Log, release: Release, clock: Clock, patience_s: float) -> None:
+    """Wait until a running engine can let a version go live without anything having to wait for it."""
+    live = standing_now(log).get(release.detector, Standing()).live
+    if DETECTORS not in log.lag(GROUP) or (live is not None and live.version == release.version):
+        return
+    candidate = Candidate(detector=release.detector, version=release.version, texts=release.texts, at_ms=clock.now_ms())
+    at = {CONTROL: _append(log, candidate) + 1}
+    begun_s, heard = time.monotonic(), False
+    while (waited_s := time.monotonic() - begun_s) < patience_s and (heard or waited_s < _HEARD_S):
+        heard = heard or log.lag(GROUP).get(DETECTORS, 1) == 0
+        records = log.read(at, BATCH_RECORDS)
+        at |= after(records)
+        for record in records:
+            control = decode_control(record.value)
+            if isinstance(control, Warm) and (control.detector, control.version) == (release.detector, release.version):
+                return
+        time.sleep(_WAIT_S)
 
 
 def _fill(log: Log, snapshots: Snapshots, lake: Callable[[], Lake], detector: Detector, progress: Progress) -> Forecast:

@@ -2,67 +2,38 @@
 
 A version that goes live has seen all that stands before its release in the log: its windows are those of a snapshot
 that the release left (`<detector>-next`) and the log after it, or of the log from its first record on. Until then the
-version before decides.
+version before decides. A candidate is made ready beforehand, in a thread of its own, so that the version before goes on
+deciding meanwhile; one that goes live without is made ready in its place, and what comes after it waits.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from tidegate.errors import DetectorError
 from tidegate.hosts.arrivals import arrivals, batches, place_of, runs, schemas_of
+from tidegate.hosts.controls import CONTROL, beginnings, controls, detector_of
 from tidegate.hosts.forecast import Watch
+from tidegate.hosts.preparation import Preparation
 from tidegate.hosts.recovery import restore
 from tidegate.kernel.decide import Kernel
-from tidegate.kernel.detector import Detector, compile_detector
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.kernel.detector import Detector
+from tidegate.ports.log import Log, Positions, Record
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, SETTINGS, Control, Release, Standing, decode_control
+from tidegate.streams.control import (
+    DETECTORS,
+    Candidate,
+    Control,
+    Controls,
+    Demotion,
+    Part,
+    Release,
+    Standing,
+    Warm,
+    decode_control,
+)
 from tidegate.streams.schema import STREAMS
-
-#: The control stream's one partition: its records have one order.
-CONTROL = TopicPartition(DETECTORS, 0)
-
-_log = logging.getLogger(__name__)
-
-
-def controls(log: Log, *, end: int | None = None) -> Iterator[tuple[Record, Control]]:
-    """The control records before the offset `end` (None: all that are there), in their order."""
-    ends = log.ends([DETECTORS]) if end is None else {CONTROL: end}
-    for batch in batches(log, {}, ends):
-        for record in batch:
-            control = decode_control(record.value)
-            if control is not None:
-                yield record, control
-
-
-def beginnings(detectors: Sequence[Detector]) -> list[Release]:
-    """Releases of what decides from the log's first record on."""
-    return [
-        Release(
-            detector=detector.name,
-            version=detector.version,
-            status="live",
-            texts={},
-            by=SETTINGS,
-            at_ms=0,
-            from_start=True,
-        )
-        for detector in detectors
-    ]
-
-
-def detector_of(release: Release, models: Models | None) -> Detector | None:
-    """The version that a release names, compiled; None if its texts are none, or those of another version."""
-    try:
-        detector = compile_detector(release.detector, release.texts, models)
-    except DetectorError as error:
-        _log.warning("detector %s %s: %s; not followed", release.detector, release.version, error)
-        return None
-    return detector if detector.version == release.version else None
 
 
 class Deciding:
@@ -95,8 +66,11 @@ class Rollout:
         self._log, self._snapshots, self._status, self._models = log, snapshots, status, models
         self._compiled = {(detector.name, detector.version): detector for detector in detectors}
         self._standings = {release.detector: Standing(live=release) for release in beginnings(detectors)}
-        for _, control in controls(log, end=read.get(CONTROL, 0)):
+        self._controls = Controls()
+        for _, control in controls(log, end=read.get(CONTROL, 0), reader=self._controls):
             self._stand(control)
+        self._preparing: dict[str, Preparation] = {}
+        self._untold: list[Preparation] = []
         self._deciding: dict[str, Deciding] = {}
         for name, standing in self._standings.items():
             if (release := self._release(standing)) is not None:
@@ -114,22 +88,73 @@ class Rollout:
 
     def follow(self, record: Record) -> bool:
         """Take a control record in its place; False if it can't be followed, and all stays as it was."""
-        control = decode_control(record.value)
-        standing = control and self._stand(control)
-        if control is None or standing is None:
+        control = self._controls.read(record.value)
+        match control:
+            case None:
+                return False
+            case Part() | Warm():
+                return True
+            case Candidate():
+                self._prepare(control, record)
+                return True
+            case Release() | Demotion():
+                return self._turn(control, record)
+
+    def warmed(self) -> list[Candidate]:
+        """The candidates that have become ready since this was asked last."""
+        ready = [each for each in self._untold if each.warm]
+        self._untold = [each for each in self._untold if not each.warm]
+        return [each.candidate for each in ready]
+
+    def close(self) -> None:
+        """No candidate is made ready any more."""
+        for name in list(self._preparing):
+            self._give_up(name)
+
+    def _prepare(self, candidate: Candidate, record: Record) -> None:
+        if self._status == "shadow":
+            return
+        self._give_up(candidate.detector)
+        preparation = Preparation(self._log, self._snapshots, self._models, candidate, record.offset + 1)
+        self._preparing[candidate.detector] = preparation
+        self._untold.append(preparation)
+
+    def _give_up(self, name: str) -> None:
+        preparation = self._preparing.pop(name, None)
+        if preparation is not None:
+            preparation.give_up()
+            self._untold = [each for each in self._untold if each is not preparation]
+
+    def _turn(self, control: Release | Demotion, record: Record) -> bool:
+        name = control.detector
+        prepared = self._prepared(control) if isinstance(control, Release) else None
+        standing = self._stand(control)
+        if standing is None:
             return False
-        name, release, before = control.detector, self._release(standing), self._deciding.get(control.detector)
+        release, before = self._release(standing), self._deciding.get(name)
         if release is None:
             self._deciding.pop(name, None)
             return True
         if before is None or before.release.version != release.version:
-            kernel = self._kernel(release)
-            self._warm(kernel, record)
+            kernel = prepared or self._warm_kernel(release, record)
             self._deciding[name] = Deciding(kernel, release, Watch(release.forecast))
         elif before.release is not release:
             self._deciding[name] = Deciding(before.kernel, release, Watch(release.forecast))
         self._demote(name, standing)
         return True
+
+    def _prepared(self, release: Release) -> Kernel | None:
+        """The kernel that was made ready for a version that goes live now. What else was made ready is given up."""
+        preparation = self._preparing.get(release.detector)
+        if preparation is None or release.status == "shadow":
+            return None
+        kernel = None
+        if (release.version, release.status) == (preparation.candidate.version, "live"):
+            kernel = preparation.kernel()
+        self._give_up(release.detector)
+        if kernel is not None:
+            self._compiled[release.detector, release.version] = kernel.detector
+        return kernel
 
     def _stand(self, control: Control) -> Standing | None:
         """How it is after a record; None if its texts are no detector, and nothing has changed."""
@@ -153,8 +178,9 @@ class Rollout:
     def _kernel(self, release: Release) -> Kernel:
         return Kernel(self._compiled[release.detector, release.version])
 
-    def _warm(self, kernel: Kernel, until: Record) -> None:
-        """Let a new kernel see all that stands before a control record."""
+    def _warm_kernel(self, release: Release, until: Record) -> Kernel:
+        """A new kernel that has seen all that stands before a control record."""
+        kernel = self._kernel(release)
         streams = kernel.detector.streams
         ends = self._log.ends([*streams, DETECTORS])
         start, _ = restore(self._snapshots, kernel, {**self._log.ends(STREAMS), CONTROL: until.offset})
@@ -163,7 +189,8 @@ class Rollout:
             end = places.index(CONTROL) if CONTROL in places else len(batch)
             kernel.decide(arrivals(batch[:end], schemas_of(streams)).by_stream)
             if end < len(batch):
-                return
+                break
+        return kernel
 
     def _resumed(self, release: Release, read: Positions) -> Deciding:
         """A version that decided up to `read`, where it was then."""
@@ -178,7 +205,18 @@ class Rollout:
                 decisions = kernel.decide(arrivals(run, schemas_of(streams)).by_stream)
                 if counting:
                     deciding.watch.count(decisions)
-                if record is not None and decode_control(record.value) == release:
+                if record is not None and _is(release, record):
                     deciding.watch = Watch(release.forecast)
                     counting = True
         return deciding
+
+
+def _is(release: Release, record: Record) -> bool:
+    """Whether a control record is this release."""
+    control = decode_control(record.value)
+    return isinstance(control, Release) and (control.detector, control.version, control.status, control.at_ms) == (
+        release.detector,
+        release.version,
+        release.status,
+        release.at_ms,
+    )

@@ -19,6 +19,7 @@ from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, r
 from tidegate.hosts.rollout import Rollout
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
+from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import DECISIONS
@@ -40,12 +41,12 @@ _encode = msgspec.json.Encoder().encode
 class ShadowHost:
     """One kernel a shadow version. When it is made, all is as it was when it last wrote."""
 
-    def __init__(self, log: Log, own: Log, snapshots: Snapshots, clock: Clock) -> None:
+    def __init__(self, log: Log, own: Log, snapshots: Snapshots, clock: Clock, *, models: Models | None = None) -> None:
         """`own` has the topics SHADOW_TOPICS, of one partition each."""
         self._log, self._own, self._clock = log, own, clock
         read = _last_position(own)
         self._at = {place: read.get(place, 0) for place in log.ends([*STREAMS, DETECTORS])}
-        self._rollout = Rollout(log, snapshots, [], self._at, "shadow")
+        self._rollout = Rollout(log, snapshots, [], self._at, "shadow", models=models)
         self._expired_ms = clock.now_ms()
 
     def step(self) -> int:

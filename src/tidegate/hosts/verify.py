@@ -22,13 +22,13 @@ import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
 from tidegate.hosts.arrivals import after, arrivals, batches, inputs_of, runs, schemas_of
+from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
-from tidegate.hosts.rollout import beginnings, controls, detector_of
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Positions, Record, TopicPartition
 from tidegate.ports.models import Models
-from tidegate.streams.control import DETECTORS, Control, Release, Standing, decode_control
+from tidegate.streams.control import DETECTORS, Control, Part, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
 
 #: Decisions held beyond those of a batch: one would do, were every record's word about where it lies true.
@@ -41,7 +41,9 @@ Progress = Callable[[int, int], None]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out about one decision. `holds` is None where it can't be told; `says` tells why."""
+    """What was found out about one decision, or a revision of it. `holds` is None where it can't be told; `says` tells
+    why.
+    """
 
     event_id: str
     detector: str
@@ -51,6 +53,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     recomputed_hash: str = ""
     """Empty: it was not, or could not be, decided again."""
     differences: tuple[Difference, ...] = ()
+    revision: int | None = None
+    """The number of the revision; None: it is the decision itself."""
 
 
 class Tally(msgspec.Struct):
@@ -59,6 +63,7 @@ class Tally(msgspec.Struct):
     told: bool
     """Whether also those that hold are told."""
     decisions: int = 0
+    revisions: int = 0
     hold: int = 0
     wrong: int = 0
     cannot_be_told: dict[str, int] = msgspec.field(default_factory=dict[str, int])
@@ -67,7 +72,8 @@ class Tally(msgspec.Struct):
     """Not more than MAX_TOLD."""
 
     def add(self, verdict: Verdict) -> None:
-        self.decisions += 1
+        self.decisions += verdict.revision is None
+        self.revisions += verdict.revision is not None
         if verdict.holds:
             self.hold += 1
         elif verdict.holds is None:
@@ -80,7 +86,8 @@ class Tally(msgspec.Struct):
     def lines(self) -> Iterator[str]:
         """In words, the sum last."""
         for verdict in self.verdicts:
-            yield f"{verdict.event_id} by {verdict.detector}: {verdict.says}"
+            revision = "" if verdict.revision is None else f", revision {verdict.revision}"
+            yield f"{verdict.event_id} by {verdict.detector}{revision}: {verdict.says}"
             if verdict.stored_hash:
                 yield f"  hash {verdict.stored_hash}"
             if verdict.recomputed_hash not in {"", verdict.stored_hash}:
@@ -90,8 +97,10 @@ class Tally(msgspec.Struct):
             yield from (f"{count:,} of them: {why}" for why, count in self.cannot_be_told.items())
         if self.wrong > len(self.verdicts):
             yield f"{self.wrong - len(self.verdicts):,} more that do not hold"
-        untold = self.decisions - self.hold - self.wrong
-        yield f"{self.decisions:,} decisions: {self.hold:,} hold, {self.wrong:,} do not, {untold:,} cannot be told."
+        untold = self.decisions + self.revisions - self.hold - self.wrong
+        revisions = f" and {self.revisions:,} revisions" if self.revisions else ""
+        found = f"{self.hold:,} hold, {self.wrong:,} do not, {untold:,} cannot be told"
+        yield f"{self.decisions:,} decisions{revisions}: {found}."
 
 
 def verify(
@@ -235,8 +244,8 @@ class _Pass:
             self._ahead = []
             yield from self._look_ahead()
 
-    def _follow(self, control: Control | None) -> None:
-        if control is None or control.detector != self._name:
+    def _follow(self, control: Control | Part | None) -> None:
+        if control is None or isinstance(control, Part) or control.detector != self._name:
             return
         if isinstance(control, Release) and control.status == "live":
             if control.version not in self._versions:
@@ -309,7 +318,7 @@ class _Pass:
         if decision.detector_version in self._versions:
             return claim
         if not claim.unchanged:
-            return _verdict(claim, holds=False, says=_CHANGED)
+            return _verdict(claim, holds=False, says=CHANGED)
         version = f"version {decision.detector_version}, at hand is {', '.join(self._versions)}"
         return _verdict(claim, holds=None, says=f"cannot be told: detector {name!r} decided it in {version}")
 
@@ -321,7 +330,7 @@ class _Pass:
         if claim.unchanged and found and self._shortened:
             return _verdict(claim, holds=None, says=_SHORTENED)
         if not claim.unchanged:
-            says = _CHANGED
+            says = CHANGED
         elif made.hash != claim.decision.hash:
             says = "the log does not give this decision: the record, or what the log holds before it, was changed"
         elif found:
@@ -333,13 +342,13 @@ class _Pass:
 
     def _without_event(self, claim: _Claim) -> Verdict:
         if not claim.unchanged:
-            return _verdict(claim, holds=False, says=_CHANGED)
+            return _verdict(claim, holds=False, says=CHANGED)
         if self._shortened or _shortened(self._log, self._ends):
             return _verdict(claim, holds=None, says=_SHORTENED)
         return _verdict(claim, holds=False, says="the log holds no such event where the record says")
 
 
-_CHANGED = "the record was changed after it was written: its content does not give its hash"
+CHANGED = "the record was changed after it was written: its content does not give its hash"
 _MODEL_FAILED = "cannot be told: the model gave a score either when it was decided or now, and failed the other time"
 _SHORTENED = "cannot be told: its retention has removed the log's first records, which may have decided it"
 

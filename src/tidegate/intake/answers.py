@@ -8,6 +8,7 @@ import msgspec
 
 from tidegate.ports.hotstore import RecentTransaction
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,9 +41,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionAnswer(Decision, frozen=True, kw_only=True):
-    """A decision, and what may be shown of the card: 411111******1111."""
+    """A decision as it was first made, what may be shown of the card (411111******1111), and the decision's newest
+    revision if there is one.
+    """
 
     card: str | None = None
+    revision: Revision | None = None
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +80,15 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """RFC 3339, with an offset; null: it stays until it is taken off."""
     removed: bool = False
     reason: str | None = None
+
+
+class GraphqlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """As GraphQL over HTTP has it."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815  # GraphQL's own name
+    extensions: dict[str, Any] | None = None
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,6 +9,9 @@ MAX_BODY_BYTES = 1_048_576
 #: adds a third. So the record of the largest event stays below the log's MAX_RECORD_BYTES.
 MAX_EVENT_BYTES = 200_000
 
+#: Largest original of a refused event: sealed, base64 adds a third, and the record stays below MAX_RECORD_BYTES.
+MAX_ORIGINAL_BYTES = 770_000
+
 #: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
 MAX_EVENTS = 1_000
 
@@ -51,3 +54,28 @@ SIGN_INS_AT_ONCE = 2
 #: One address may try this many passwords at once, and one more each SIGN_IN_EVERY_S.
 SIGN_IN_BURST = 10
 SIGN_IN_EVERY_S = 6
+
+#: Memory of a process that decodes a file: some chunks of the widest rows. What wants more is made to want it.
+MAX_WORKER_BYTES = 2 << 30
+
+#: Processes that decode at most: each goes through the whole file.
+MAX_WORKERS = 8
+
+#: Largest file that is fetched from an address.
+MAX_FETCH_BYTES = 64 << 30
+
+#: Fields of a GraphQL operation within each other. Ours nest three deep, the introspection that tools send twelve.
+MAX_QUERY_DEPTH = 15
+
+#: Names that a GraphQL operation gives to fields: more would be many requests in one.
+MAX_QUERY_ALIASES = 20
+
+#: Words of a GraphQL document. An event of twenty fields that stands in it is eighty; many belong into variables.
+MAX_QUERY_TOKENS = 5_000
+
+#: What a GraphQL operation may cost: a field 1, an event that it sends 1, a decision that it waits for 100, each as
+#: often as it is asked for. So it may send as many events as a request of REST, or wait for some twenty decisions.
+MAX_QUERY_COST = 2_000
+
+#: GraphQL subscriptions at one time: each reads the log ten times a second.
+MAX_SUBSCRIPTIONS = 50

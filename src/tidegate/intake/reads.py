@@ -69,7 +69,8 @@ def read_routes(door: Door) -> APIRouter:
         record = await run_in_threadpool(door.hotstore.transaction, event_id)
         card = card_of(record) if record else door.decisions.card(event_id)
         if decision:
-            return decided(decision, card)
+            revision = await run_in_threadpool(door.hotstore.revision, event_id, decision.detector)
+            return decided(decision, card, revision)
         if record or door.decisions.is_taken(event_id):
             return pending(event_id, card)
         raise NotFoundError("decision: no such transaction; was its event_id taken?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from tidegate.errors import DetectorError
@@ -16,7 +16,7 @@ from tidegate.kernel.language.expressions import DOUBLE, AggregateRef, SqlType, 
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
-from tidegate.kernel.policy import Policy, compile_policy
+from tidegate.kernel.policy import Policy, check_keep, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
 from tidegate.kernel.sequences.sequences import Sequence, compile_sequences, with_matches
 from tidegate.streams.schema import Schema, load_schema
@@ -131,16 +131,20 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     version = version_of(texts)
     root = Yaml.parse(POLICY, texts[POLICY])
     policy = compile_policy(root)
-    features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
+    features = compile_features(
+        FEATURES,
+        texts[FEATURES],
+        lateness_us=policy.lateness_us,
+        dedupe_us=policy.dedupe_us,
+        keep_us=policy.keep_us,
+    )
+    check_keep(root, reads_keep=features.reads_keep)
     check_explained(root, features)
     sequences: tuple[Sequence, ...] = ()
     if SEQUENCES in texts:
         taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
         sequences = compile_sequences(SEQUENCES, texts[SEQUENCES], taken=taken, lateness_us=policy.lateness_us)
         features = with_matches(features, sequences)
-        # What a sequence reads may change its matches, which can't be told.
-        read = {name for sequence in sequences for name in sequence.reads(features.stream)}
-        policy = replace(policy, explain=tuple(name for name in policy.explain if name not in read))
     model = _model(texts, root, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)

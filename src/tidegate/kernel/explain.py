@@ -1,14 +1,15 @@
 """Explanations: which features moved the model, and what the event would have had to say for a milder outcome.
 
 What would have been is found by asking: copies of the event with one value changed go through the same stages, model
-and rules, with the answers that the windows would have given them. These follow from the answers to the event itself:
-the rows beside it are the same, and only what the event itself put into a sum, a count or an extreme is changed. Where
-that can't be told (a count of different values, a variance, a key) nothing is said, so what is said is true.
+and rules, with the answers that the windows would have given them, and the matches that the sequences would have told.
+The answers follow from those to the event itself: the rows beside it are the same, and only what the event itself put
+into a sum, a count or an extreme is changed. Matches are found anew, over the rows before it. Where that can't be told
+(a count of different values, a variance, a key) nothing is said, so what is said is true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.machine.program import Evaluation
-from tidegate.kernel.plan import CURRENT_ROW, NO_VALUE, Aggregate, WindowPlan
+from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.sequences.tracking import Followed
 from tidegate.kernel.stages import Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
 from tidegate.streams.schema import Field
@@ -28,8 +30,9 @@ MAX_CONTRIBUTIONS = 5
 #: Contributions are rounded to so many decimals: they are log-odds, of which a thousandth moves nothing.
 _DECIMALS = 3
 
-#: Values that a search tries at once, between one that gives a milder outcome and one that does not.
-_TRIED = 8
+#: Values that a search tries at once, between one that gives a milder outcome and one that does not. A round costs
+#: about as much however many they are, up to here.
+_TRIED = 32
 
 #: Sums beyond this could have been cut off at what 64 bits hold.
 _LARGEST_SUM = 2**61
@@ -42,15 +45,23 @@ class Answered(NamedTuple):
     """int64[a, n]"""
     valid: npt.NDArray[np.bool_]
     """bool[a, n]"""
+    texts: Mapping[int, pa.Array[Any]]
+    """The answers that are texts, by their number."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> Answered:
         """Only those to these events."""
-        return Answered(self.values[:, rows], self.valid[:, rows])
+        which: Any = pa.array(rows)
+        texts = {number: column.take(which) for number, column in self.texts.items()}
+        return Answered(self.values[:, rows], self.valid[:, rows], texts)
 
     @classmethod
     def together(cls, parts: Sequence[Answered]) -> Answered:
         """To all these events, one part after the other."""
-        return cls(*(np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)))
+        return cls(
+            np.concatenate([part.values for part in parts], axis=1),
+            np.concatenate([part.valid for part in parts], axis=1),
+            {number: pa.concat_arrays([part.texts[number] for part in parts]) for number in parts[0].texts},
+        )
 
 
 class _Counted(NamedTuple):
@@ -63,10 +74,19 @@ class _Counted(NamedTuple):
 
 
 class Explainer:
-    """Explains decisions of one batch."""
+    """Explains decisions of one batch: n events, which stood at `at` (int64[n]) among all that arrived."""
 
-    def __init__(self, stages: Stages, events: pa.RecordBatch, answered: Answered, judged: Judged) -> None:
-        self._stages, self._events, self._answered, self._judged = stages, events, answered, judged
+    def __init__(
+        self,
+        stages: Stages,
+        followed: Sequence[Followed],
+        at: npt.NDArray[np.int64],
+        events: pa.RecordBatch,
+        answered: Answered,
+        judged: Judged,
+    ) -> None:
+        self._stages, self._followed = stages, followed
+        self._at, self._events, self._answered, self._judged = at, events, answered, judged
         self._detector = stages.detector
 
     def explain(self, rows: Sequence[int]) -> list[Explanation]:
@@ -152,23 +172,46 @@ class Explainer:
         """
         which: Any = pa.array(rows)
         before = self._events.take(which)
-        after = before.set_column(before.schema.get_field_index(column), before.schema.field(column), values)
+        after, told = self._with_matches(rows, column, _with(before, {column: values}))
         counted = self._lanes(self._stages.begin(before))
         evaluation = self._stages.begin(after)
         plan = self._detector.compiled.plan
-        answered, told = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
-        judged = self._stages.judge(evaluation, after, answered.values, answered.valid)
-        return np.where(told, judged.outcome, len(OUTCOMES)).astype(np.int8)
+        answered, counts = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
+        judged = self._stages.judge(evaluation, after, *answered)
+        return np.where(told & counts, judged.outcome, len(OUTCOMES)).astype(np.int8)
+
+    def _with_matches(
+        self, rows: npt.NDArray[np.int64], column: str, events: pa.RecordBatch
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+        """Events that have other values in a column, with the matches that they would have completed; and bool[n]:
+        whether these can be told.
+        """
+        told, stream = np.ones(len(rows), np.bool_), self._detector.stream
+        for each in self._followed:
+            if column not in each.tracker.sequence.reads(stream):
+                continue
+            if not each.is_last:
+                return events, np.zeros(len(rows), np.bool_)
+            columns, can_be = each.tracker.had_been(stream.name, self._at[rows], events)
+            events, told = _with(events, columns), told & can_be
+        return events, told
 
     def _lanes(self, evaluation: Evaluation) -> _Counted:
         """What the windows take of each event."""
-        _, values, valid = self._stages.lanes(evaluation)
+        _, values, valid, _ = self._stages.lanes(evaluation)
         of_lane = self._detector.compiled.plan.lanes
         words = np.zeros((len(of_lane), values.shape[1]), np.int64)
         for word, number in zip(words, of_lane, strict=True):
             if number != NO_VALUE:
                 word[:] = values[number]
         return _Counted(words, valid)
+
+
+def _with(events: pa.RecordBatch, columns: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    """The events with these columns in the place of their own."""
+    for name, column in columns.items():
+        events = events.set_column(events.schema.get_field_index(name), events.schema.field(name), column)
+    return events
 
 
 class _Search:
@@ -216,7 +259,7 @@ def with_other_rows(
         told &= ~changed[[part.lane, part.if_fraud, part.if_genuine]].any(axis=0)
     for number, aggregate in enumerate(plan.aggregates):
         lane = aggregate.lane
-        sees_itself = plan.windows[aggregate.window].upper_us == CURRENT_ROW and not aggregate.excludes_row
+        sees_itself = plan.windows[aggregate.window].has_row and not aggregate.excludes_row
         if lane < 0 or lane in by_label or not sees_itself or not changed[lane].any():
             continue
         old, new = ((np.where(each.valid[lane], each.values[lane], 0), each.valid[lane]) for each in (before, after))
@@ -243,7 +286,7 @@ def with_other_rows(
                 valid[number] = new[1] | ~none
             case _:
                 told &= ~changed[lane]
-    return Answered(values, valid), told
+    return Answered(values, valid, answered.texts), told
 
 
 def _count(plan: WindowPlan, aggregate: Aggregate) -> int | None:

@@ -1,8 +1,14 @@
-"""The log: topics of ordered, durable records, consumer groups, and one transaction from input to output."""
+"""The log: topics of ordered, durable records, consumer groups, and one transaction from input to output.
+
+Within a partition the order is that of append. Across partitions a log on one machine keeps the order of append too;
+one on many machines has none of its own, and goes by the records' times. Either way the order in which a consumer group
+took its records is part of what it commits: `history` gives them again in that order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Event
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -22,7 +28,8 @@ Positions = dict[TopicPartition, int]
 
 class Entry(msgspec.Struct, frozen=True):
     """A record to be written. `id` makes the write idempotent within its topic: an id the topic holds already is not
-    written again. None: always written.
+    written again. None: always written. A log on many machines knows only the newest ids of a topic, and not those that
+    another process is writing at the same moment: an event may then be there twice, and is decided once.
     """
 
     topic: str
@@ -58,8 +65,8 @@ class Consumer(Protocol):
     """
 
     def poll(self, limit: int, timeout_ms: int) -> list[Record]:
-        """Up to `limit` records after the position, in the order in which they were appended across all topics and
-        partitions; waits up to `timeout_ms` for the first. Moves the position, commits nothing.
+        """Up to `limit` records after the position, in order; waits up to `timeout_ms` for the first. Moves the
+        position, commits nothing.
         """
         ...
 
@@ -88,7 +95,9 @@ class Consumer(Protocol):
 
 class Log(Protocol):
     def create(self, topic: str, *, partitions: int, retention_ms: int | None = None) -> None:
-        """Make a topic; does nothing if it is there. `retention_ms` None keeps records for ever."""
+        """Make a topic; does nothing if it is there. `retention_ms` None keeps records for ever. Said at each opening:
+        a log may know a topic's retention only for as long as it is open.
+        """
         ...
 
     def topics(self) -> dict[str, int]:
@@ -96,17 +105,26 @@ class Log(Protocol):
         ...
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        """Write all entries in one transaction, durable when it returns. The key picks the partition.
+        """Write all entries, durable when it returns. The key picks the partition.
 
         Raises:
             NotFoundError: a topic does not exist. Nothing was written.
             UsageError: a value is larger than MAX_RECORD_BYTES. Nothing was written.
+            OverloadError: the log can't be written now. A log on many machines may have written some: all are to be
+                sent again, and ids keep them single.
         """
         ...
 
     def read(self, positions: Mapping[TopicPartition, int], limit: int) -> list[Record]:
-        """Up to `limit` records at or after `positions` of just the partitions named, in order of append. No group,
-        no commit.
+        """Up to `limit` records at or after `positions` of just the partitions named, in order; none only if there are
+        none. No group, no commit.
+        """
+        ...
+
+    def history(self, group: str, start: Mapping[TopicPartition, int], topics: Sequence[str]) -> Iterator[list[Record]]:
+        """What the group has committed of `topics` from `start` on (a partition that is missing: from its first
+        record), batch by batch, in the order in which its members took it. `start` is a place in that order: whoever
+        read all before it goes on as the group did.
         """
         ...
 
@@ -116,6 +134,13 @@ class Log(Protocol):
 
     def consumer(self, group: str, topics: Sequence[str]) -> Consumer:
         """Join a group at its committed position; partitions without one start at the beginning."""
+        ...
+
+    def stand_by(self, group: str, stop: Event) -> bool:
+        """Wait until no other process has its turn in the group, or `stop` is set; whether it is one's turn now. It
+        lasts until the log is closed or the process dies. On one machine it is always one's turn: the supervisor starts
+        one process.
+        """
         ...
 
     def lag(self, group: str) -> dict[str, int]:

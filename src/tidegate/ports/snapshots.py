@@ -11,9 +11,6 @@ import numpy.typing as npt
 
 from tidegate.ports.log import Positions
 
-#: How many snapshots of a name are kept: the newest, and the one before should the newest be damaged.
-SNAPSHOTS_KEPT = 2
-
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -24,16 +21,27 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshots(Protocol):
+    """Snapshots by name. Of each are kept the newest and at least one that is sound if any part of it is damaged."""
+
     def save(self, name: str, arrays: Arrays, positions: Positions, meta: Mapping[str, str]) -> None:
-        """Keep a snapshot, durable when it returns: all of it is there, or it is as if it had never been taken. Those
-        of the name before the last SNAPSHOTS_KEPT go. Arrays may be of any shape and any dtype but objects.
+        """Keep a snapshot, durable when it returns: all of it is there, or it is as if it had never been taken. Only
+        what has changed since the one before need be written. Arrays may be of any shape and any dtype but objects.
 
         Raises:
             UsageError: the name holds other characters than letters, digits, `_` and `-`, or an array holds
                 Python objects.
+            OverloadError: there is no room.
         """
         ...
 
     def newest(self, name: str) -> Snapshot | None:
-        """The newest snapshot that is sound; a damaged one is passed over. None if there is none."""
+        """The newest snapshot that is sound; a damaged one is told of and passed over. None if there is none. Its
+        arrays may be written to, which changes nothing that is kept; they need not be in memory.
+        """
+        ...
+
+    def fallback(self, name: str) -> Positions:
+        """The positions of the oldest that `newest` may come back with: what the log has from there on must stay. Empty
+        as long as a damaged one might leave none.
+        """
         ...

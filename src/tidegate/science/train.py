@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from tidegate.errors import UsageError
-from tidegate.hosts.mapping import IS_FRAUD, Mapping
+from tidegate.files.mapping import IS_FRAUD, Mapping
 from tidegate.hosts.ordered import Span, ordered_rows
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.model import NUMBERS

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,9 @@ _POLL_STEP_S = 0.002
 
 #: Records deleted in one transaction, so that no writer waits long for `expire`.
 _EXPIRE_STEP = 2000
+
+#: Records of a group's history read at once.
+_HISTORY_STEP = 4096
 
 Result = TypeVar("Result")
 
@@ -175,6 +178,26 @@ class EmbeddedLog:
             NotFoundError: a topic does not exist.
         """
         return self._ask(lambda reader: read(reader, self._topics, positions, limit))
+
+    def history(self, group: str, start: Mapping[TopicPartition, int], topics: Sequence[str]) -> Iterator[list[Record]]:
+        """
+        Raises:
+            NotFoundError: a topic does not exist.
+        """
+        done = self._ask(lambda reader: committed(reader, group))
+        ends = {place: done.get(place, 0) for place in self.ends(topics)}
+        at = {place: start.get(place, 0) for place in ends}
+        while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
+            records = self.read(behind, _HISTORY_STEP)
+            if not records:
+                return
+            for record in records:
+                at[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            yield [record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]]
+
+    def stand_by(self, group: str, stop: threading.Event) -> bool:
+        del group
+        return not stop.is_set()
 
     def ends(self, topics: Iterable[str]) -> Positions:
         """

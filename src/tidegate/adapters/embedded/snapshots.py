@@ -1,60 +1,32 @@
-"""Snapshots as files: `<name>.<number>.snapshot`.
+"""Snapshots as files: `<name>.<number>.snapshot`, a full one and after it the changes to it.
 
-    head     length (8 bytes, little endian), then JSON: the arrays' names, positions, meta
-    arrays   one after the other, as NumPy's .npy
-    digest   SHA-256 of all before it
-
-A file is written under a temporary name, synced and renamed: a name that ends in `.snapshot` is a whole file, unless
-the disk has damaged it since, which the digest shows.
+What a file has, `_blocks.py` says. It is written under a temporary name, synced and renamed: a name that ends in
+`.snapshot` is a whole file, unless the disk has damaged it since, which the digests show. Only the writer that wrote
+the full one adds changes to it: what an earlier process left is read, and never built upon.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import io
 import logging
 import os
 import re
-from collections.abc import Generator, Mapping
+import secrets
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-
-from tidegate.errors import DamagedError, OverloadError, UsageError
+from tidegate.adapters.embedded import _blocks
+from tidegate.adapters.embedded._blocks import BLOCK_BYTES, DamagedFileError, Head, SnapshotFile, State
+from tidegate.errors import OverloadError, UsageError
 from tidegate.ports.log import Positions, TopicPartition
-from tidegate.ports.snapshots import SNAPSHOTS_KEPT, Arrays, Snapshot
+from tidegate.ports.snapshots import Arrays, Snapshot
 
-_LENGTH_BYTES = 8
-_DIGEST_BYTES = 32
+#: A full snapshot is taken anew before the changes to the last one are more than this share of it: so much more is read
+#: at a restart, and kept on the disk.
+_MOST_CHANGES = 0.5
 
 _log = logging.getLogger(__name__)
-
-
-class _Head(msgspec.Struct, frozen=True):
-    names: list[str]
-    positions: list[tuple[str, int, int]]
-    meta: dict[str, str]
-
-
-class _Digesting:
-    """A file that takes the digest of what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._digest = file, hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self._digest.update(content)
-        return self._file.write(content)
-
-    def close_with_digest(self) -> None:
-        self._file.write(self._digest.digest())
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 class EmbeddedSnapshots:
@@ -63,38 +35,96 @@ class EmbeddedSnapshots:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        # A process that is forked from this one writes for it.
+        self._writer = secrets.token_hex(8)
 
     def save(self, name: str, arrays: Arrays, positions: Positions, meta: Mapping[str, str]) -> None:
-        """
-        Raises:
-            OverloadError: the disk is full.
-        """
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UsageError(f"snapshot: wanted a name of letters, digits, _ and -, got {name!r}")
         if objects := [key for key, array in arrays.items() if array.dtype.hasobject]:
             raise UsageError(f"snapshot {name!r}: arrays of Python objects cannot be kept: {', '.join(objects)}")
-        head = _Head(list(arrays), [(at.topic, at.partition, offset) for at, offset in positions.items()], dict(meta))
+        state = State.of(arrays)
         with self._alone():
             numbers = self._numbers(name)
+            number = numbers[-1] + 1 if numbers else 1
+            before = self._before(name, numbers)
+            which = state.changed_since(before.head.arrays, before.digests) if before else state.every
+            size = _blocks.index_bytes(len(state.digests)) + BLOCK_BYTES * int((which & state.solid).sum())
+            if before and before.head.changed_bytes + size > _MOST_CHANGES * before.head.full_bytes:
+                before, which = None, state.every
+            head = Head(
+                writer=self._writer,
+                number=number,
+                full=before.head.full if before else number,
+                full_bytes=before.head.full_bytes if before else BLOCK_BYTES * int(state.solid.sum()),
+                changed_bytes=before.head.changed_bytes + size if before else 0,
+                arrays=state.shapes,
+                positions=[(at.topic, at.partition, offset) for at, offset in positions.items()],
+                meta=dict(meta),
+            )
             temporary = self._folder / f"{name}.temporary"
             try:
-                _write(temporary, head, arrays)
+                _blocks.write(temporary, head, state, which)
             except OSError as error:
                 temporary.unlink(missing_ok=True)
                 raise OverloadError(f"snapshot {name!r}: not written ({error.strerror})", retry_after_s=60) from error
-            temporary.replace(self._path(name, numbers[-1] + 1 if numbers else 1))
+            temporary.replace(self._path(name, number))
             self._sync()
-            for number in numbers[: -(SNAPSHOTS_KEPT - 1)]:
-                self._path(name, number).unlink()
+            kept_from = self._kept_from(name, [old for old in numbers if old < head.full])
+            for old in numbers:
+                if old < kept_from:
+                    self._path(name, old).unlink()
 
     def newest(self, name: str) -> Snapshot | None:
-        for number in reversed(self._numbers(name)):
-            path = self._path(name, number)
+        numbers = self._numbers(name)
+        while numbers:
             try:
-                return _read(path)
-            except DamagedError as error:
+                return self._read(name, numbers)
+            except DamagedFileError as error:
                 _log.warning("%s; the one before it is taken", error)
+                # Those after it, up to what was to be read, are changes to what is damaged.
+                numbers = [number for number in numbers if number < error.number]
+            except FileNotFoundError:  # let go by who has just saved a newer one
+                numbers = self._numbers(name)
         return None
+
+    def fallback(self, name: str) -> Positions:
+        numbers = self._numbers(name)
+        first, last = self._head(name, numbers), self._head(name, numbers[::-1])
+        return _positions(first) if first and last and last.full > first.number else {}
+
+    def _head(self, name: str, numbers: Sequence[int]) -> Head | None:
+        """That of the first of these files that has a sound one."""
+        for number in numbers:
+            try:
+                return SnapshotFile(self._path(name, number), number).head
+            except (DamagedFileError, FileNotFoundError):
+                continue
+        return None
+
+    def _read(self, name: str, numbers: Sequence[int]) -> Snapshot:
+        """That of the last number."""
+        last = SnapshotFile(self._path(name, numbers[-1]), numbers[-1])
+        head = last.head
+        if missing := sorted({*range(head.full, head.number)} - {*numbers}):
+            raise last.damaged(f"has changes to {self._path(name, missing[-1]).name}, which is not there")
+        before = [SnapshotFile(self._path(name, number), number) for number in range(head.full, head.number)]
+        return Snapshot(arrays=_blocks.compose([*before, last]), positions=_positions(head), meta=head.meta)
+
+    def _before(self, name: str, numbers: Sequence[int]) -> SnapshotFile | None:
+        """The last file, if changes to it can be added."""
+        if not numbers:
+            return None
+        try:
+            last = SnapshotFile(self._path(name, numbers[-1]), numbers[-1])
+        except DamagedFileError:
+            return None
+        return last if last.head.writer == self._writer else None
+
+    def _kept_from(self, name: str, earlier: Sequence[int]) -> int:
+        """Of the numbers before the newest full one, from which on files are kept: the full one before."""
+        head = self._head(name, earlier[-1:])
+        return head.full if head else min(earlier, default=0)
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f"{name}.{number:012d}.snapshot"
@@ -121,24 +151,5 @@ class EmbeddedSnapshots:
             os.close(folder)
 
 
-def _write(path: Path, head: _Head, arrays: Arrays) -> None:
-    encoded = msgspec.json.encode(head)
-    with path.open("wb") as file:
-        digesting = _Digesting(file)
-        digesting.write(len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded)
-        for array in arrays.values():
-            np.save(digesting, array, allow_pickle=False)
-        digesting.close_with_digest()
-
-
-def _read(path: Path) -> Snapshot:
-    content = memoryview(path.read_bytes())
-    body, digest = content[:-_DIGEST_BYTES], bytes(content[-_DIGEST_BYTES:])
-    if hashlib.sha256(body).digest() != digest:
-        raise DamagedError(f"{path}: the digest does not hold")
-    length = int.from_bytes(body[:_LENGTH_BYTES], "little")
-    head = msgspec.json.decode(body[_LENGTH_BYTES : _LENGTH_BYTES + length], type=_Head)
-    rest = io.BytesIO(body[_LENGTH_BYTES + length :])
-    arrays: dict[str, npt.NDArray[Any]] = {name: np.load(rest, allow_pickle=False) for name in head.names}
-    positions = {TopicPartition(topic, partition): offset for topic, partition, offset in head.positions}
-    return Snapshot(arrays=arrays, positions=positions, meta=head.meta)
+def _positions(head: Head) -> Positions:
+    return {TopicPartition(topic, partition): offset for topic, partition, offset in head.positions}

@@ -17,11 +17,23 @@ import pyarrow as pa
 from tidegate.errors import StateError
 from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.joins import versions
-from tidegate.kernel.joins.versions import LENGTH_BITS, NIL, TEXTS_END, TIME, VALID, VALUES, Asked, New, Table
+from tidegate.kernel.joins.versions import (
+    IN_USE,
+    KEYS,
+    LENGTH_BITS,
+    NIL,
+    TEXTS_END,
+    TIME,
+    VALID,
+    VALUES,
+    Asked,
+    New,
+    Table,
+)
 from tidegate.kernel.machine.hashing import combine, fingerprint, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
-from tidegate.kernel.plan import NEVER, Join, JoinPlan, VersionedTable
+from tidegate.kernel.plan import NEVER, Join, JoinPlan, Size, VersionedTable
 from tidegate.streams.schema import load_schema
 
 #: Counts up when the arrays of a snapshot change their meaning.
@@ -57,12 +69,14 @@ class Joins:
                 columns.append(column)
         return Arrived(own.at, pa.RecordBatch.from_arrays(columns, names))
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All state, as a copy: arrays by name. Nothing, where nothing is joined."""
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All state: arrays by name, to be copied or done with before more is taken in. Nothing, where nothing is
+        joined.
+        """
         if not self._tables:
             return {}
         arrays = {
-            f"table{number}.{name}": array.copy()
+            f"table{number}.{name}": array
             for number, table in enumerate(self._tables)
             for name, array in table.table._asdict().items()
         }
@@ -85,13 +99,13 @@ class Joins:
         for number, table in enumerate(self._tables):
             table.table = Table(*(np.array(arrays[f"table{number}.{name}"]) for name in Table._fields))
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes by stream and part of the state."""
-        return {
-            f"{table.stream} {name}": array.nbytes
-            for table in self._tables
-            for name, array in table.table._asdict().items()
-        }
+    def sizes(self) -> dict[str, Size]:
+        """What each table takes, by its stream and keys; tables of the same are one here."""
+        sizes: dict[str, Size] = {}
+        for table in self._tables:
+            name, size = f"{table.stream} by {', '.join(table.keys)}", table.size()
+            sizes[name] = Size(*map(sum, zip(size, sizes.get(name, (0, 0, 0)), strict=True)))
+        return sizes
 
     def _fingerprint(self) -> npt.NDArray[np.uint8]:
         """uint8[32]: of the plan and of how its state is laid out."""
@@ -103,13 +117,17 @@ class _Table:
 
     def __init__(self, plan: VersionedTable, joins: list[Join]) -> None:
         schema = load_schema(plan.stream)
-        self.stream = plan.stream
+        self.stream, self.keys = plan.stream, plan.keys
         self.table = versions.empty_table(len(plan.columns))
         self._plan, self._joins = plan, joins
         self._types = [schema.protected_columns[name] for name in plan.columns]
         self._texts = [index for index, type_ in enumerate(self._types) if pa.types.is_string(type_)]
         self._where = Program([[plan.where]]) if plan.where else None
         self._nothing = Arrived.alone(schema.nothing)
+
+    def size(self) -> Size:
+        registers, room = self.table.registers, sum(array.nbytes for array in self.table)
+        return Size(int(registers[IN_USE]), int(registers[KEYS]), room)
 
     def look_up(
         self,

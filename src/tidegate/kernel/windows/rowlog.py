@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tidegate.kernel.machine.compiled import compiled, inlined
+from tidegate.kernel.machine.memory import halves_of, words_of
 
 NIL = -1
 
@@ -66,10 +67,18 @@ HISTORY, WAITING_WORDS = 4, 3
 
 
 class Log(NamedTuple):
-    heap: np.ndarray
+    """Arrays where there is room to be made, their addresses in the loops."""
+
+    heap: Any
     """int64[h]"""
-    links: np.ndarray
+    links: Any
     """int32[2h]: the same memory."""
+
+
+@inlined
+def near_log(log: Any) -> Any:
+    """The log by its addresses."""
+    return Log(words_of(log.heap), halves_of(log.heap))
 
 
 class Rows(NamedTuple):
@@ -154,6 +163,20 @@ def is_after(rows: Any, row: Any, other: Any) -> Any:
     return time > other_time or (
         time == other_time and (row - rows.first) & _NAMES_MASK > (other - rows.first) & _NAMES_MASK
     )
+
+
+@inlined
+def is_from(rows: Any, row: Any, time: Any, low: Any, low_time: Any) -> Any:
+    """Whether a row of a time does not come before another, `low`, of `low_time`. What lies between two times is seen
+    by these alone; of one time, the order of arrival tells.
+    """
+    return time > low_time or (time == low_time and not is_after(rows, low, row))
+
+
+@inlined
+def is_up_to(rows: Any, row: Any, last: Any) -> Any:
+    """Whether a row does not come after another; after NIL all do."""
+    return last != NIL and not is_after(rows, row, last)
 
 
 @inlined

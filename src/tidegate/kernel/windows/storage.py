@@ -106,7 +106,7 @@ def empty_log(layout: np.ndarray) -> Log:
     for ring, words in rings(layout).items():
         log = _with_ring(log, ring, _FIRST_ROWS, words)
     for register in tables(layout):
-        log = _with_table(log, register, np.full(_FIRST_ENTRIES, table.EMPTY, np.int64))
+        log = _with_table(log, register, _FIRST_ENTRIES)
     return log
 
 
@@ -166,10 +166,10 @@ def _with_ring(log: Log, ring: int, count: int, words: int) -> Log:
     return log
 
 
-def _with_table(log: Log, register: int, entries: np.ndarray) -> Log:
-    log, at = _with_room(log, len(entries))
-    log.heap[at : at + len(entries)] = entries
-    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = at, len(entries)
+def _with_table(log: Log, register: int, size: int) -> Log:
+    log, at = _with_room(log, size)
+    log.heap[at : at + size] = table.EMPTY
+    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = at, size
     return log
 
 
@@ -197,10 +197,10 @@ def _with_more_of_ring(log: Log, ring: int, words: int) -> Log:
 
 def _with_more_of_table(log: Log, register: int) -> Log:
     at, size = int(log.heap[register + TABLE_AT]), int(log.heap[register + TABLE_SIZE])
-    larger = np.full(2 * size, table.EMPTY, np.int64)
-    table.copy(log.heap[at : at + size], larger)
-    log = _with_table(log, register, larger)
-    _set_free(log.heap, at, size)
+    log = _with_table(log, register, 2 * size)
+    heap, larger = log.heap, int(log.heap[register + TABLE_AT])
+    table.copy(heap[at : at + size], heap[larger : larger + 2 * size])
+    _set_free(heap, at, size)
     return log
 
 

@@ -14,19 +14,31 @@ rows. What a row is answered depends on the arrivals before it and on nothing el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.errors import StateError
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
-from tidegate.kernel.plan import WindowPlan
+from tidegate.kernel.plan import Size, WindowPlan
 from tidegate.kernel.windows import rowlog
-from tidegate.kernel.windows.layout import EVENT_HORIZON, REGISTERS, ROW_SIZE, SLOT_SIZE, lanes_by_entity, lay_out
-from tidegate.kernel.windows.loop import ROW, Columns, run
+from tidegate.kernel.windows.check import check_plan
+from tidegate.kernel.windows.columns import Answered, Columns
+from tidegate.kernel.windows.layout import (
+    EVENT_HORIZON,
+    REGISTERS,
+    ROW_SIZE,
+    SLOT_SIZE,
+    VALUES,
+    VALUES_END,
+    lanes_by_entity,
+    lay_out,
+)
+from tidegate.kernel.windows.loop import ROW, run
 from tidegate.kernel.windows.rowlog import FRAUD, GENUINE
 from tidegate.kernel.windows.storage import (
     ENOUGH,
@@ -38,7 +50,7 @@ from tidegate.kernel.windows.storage import (
     with_more,
 )
 
-__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "EntitySize", "Windows"]
+__all__ = ["FRAUD", "GENUINE", "ROW", "Answers", "Arrivals", "Windows"]
 
 _WORD_BYTES = 8
 
@@ -59,17 +71,6 @@ class Arrivals:
     """int64[v, n]. Of a label, anything."""
     valid: np.ndarray
     """bool[l, n]: whether the lane is valid. Of a label, anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntitySize:
-    """What one kind of entity takes."""
-
-    columns: tuple[str, ...]
-    rows: int
-    keys: int
-    bytes: int
-    """Of its rows and keys, and of the tables that find them."""
 
 
 class Answers(NamedTuple):
@@ -93,6 +94,7 @@ class Windows:
         Raises:
             UsageError: the plan asks for what cannot be answered.
         """
+        check_plan(plan)
         self._plan = plan
         self._layout = lay_out(plan)
         self._lanes = lanes_by_entity(plan)
@@ -106,7 +108,7 @@ class Windows:
             StateError: more rows would be kept than a log can hold. Arrivals before the one that was too many are in.
         """
         columns = self._columns(arrivals)
-        count = len(columns.times)
+        count = columns.count
         shape = (len(self._plan.aggregates), count)
         answers = Answers(
             values=np.zeros(shape, np.int64),
@@ -114,12 +116,13 @@ class Windows:
             duplicate=np.zeros(count, np.bool_),
             late=np.zeros(count, np.bool_),
         )
+        answered = Answered(count, *answers)
         # No arrivals at all are run too: that is how a host has the loop compiled before the first event comes.
-        done, short = run(self._log, self._layout, columns, 0, answers)
+        done, short = run(self._log, self._layout, columns, 0, answered)
         while short != ENOUGH:
             floor = int(self._log.heap[rowlog.CLOCK_REGISTER] - self._layout[EVENT_HORIZON])
             self._log = with_more(self._log, self._layout, short, floor)
-            done, short = run(self._log, self._layout, columns, done, answers)
+            done, short = run(self._log, self._layout, columns, done, answered)
         return answers
 
     def _columns(self, arrivals: Arrivals) -> Columns:
@@ -130,19 +133,24 @@ class Windows:
         for entity, lanes in enumerate(self._lanes):
             for bit, lane in enumerate(lanes):
                 valid[entity] |= arrivals.valid[lane].astype(np.int64) << bit
+        count = len(arrivals.times)
         return Columns(
+            count=count,
             times=words(arrivals.times),
             ids=words(arrivals.ids),
             kinds=np.ascontiguousarray(arrivals.kinds, np.int8),
             keys=words(arrivals.keys),
             values=words(arrivals.values),
             valid=valid,
+            clocks=np.zeros(count, np.int64),
+            events=np.zeros(count, np.int64),
+            slots=np.zeros(count, np.int64),
         )
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """All state, as a copy: arrays by name."""
+    def state(self) -> dict[str, np.ndarray]:
+        """All state: arrays by name, to be copied or done with before more is taken in."""
         heap = self._log.heap
-        return {"heap": heap[: heap[rowlog.HEAP_END]].copy(), "plan": self._fingerprint()}
+        return {"heap": heap[: heap[rowlog.HEAP_END]], "plan": self._fingerprint()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from a snapshot, which is copied.
@@ -159,10 +167,23 @@ class Windows:
             raise StateError("window engine: the snapshot lacks the heap; restore an older snapshot")
         self._log = log_of(np.array(arrays["heap"], np.int64))
 
-    def sizes(self) -> list[EntitySize]:
-        """What each kind of entity takes."""
+    def kept_values(self, numbers: Collection[int]) -> npt.NDArray[np.int64]:
+        """int64[k], each once: what the rows that are kept have of these values, by their number in the plan."""
         heap, layout = self._log.heap, self._layout
-        sizes: list[EntitySize] = []
+        found = [np.zeros(0, np.int64)]
+        for at in entities(layout):
+            ring, size = layout[at + REGISTERS] + rowlog.ROWS_RING, layout[at + ROW_SIZE]
+            start, mask, first, count = heap[ring : ring + rowlog.RING_REGISTERS]
+            rows = heap[start : start + (mask + 1) * size].reshape(-1, size)[(first + np.arange(count)) & mask]
+            for word, number in enumerate(layout[layout[at + VALUES] : layout[at + VALUES_END]]):
+                if number in numbers:
+                    found.append(rows[:, rowlog.ROW_WORDS + word])
+        return np.unique(np.concatenate(found))
+
+    def sizes(self) -> dict[str, Size]:
+        """What each kind of entity takes, by its columns."""
+        heap, layout = self._log.heap, self._layout
+        sizes: dict[str, Size] = {}
         for entity, at in zip(self._plan.entities, entities(layout), strict=True):
             tables = tables_of(layout, at)
             ring = layout[at + REGISTERS] + rowlog.ROWS_RING
@@ -170,7 +191,7 @@ class Windows:
             words = (heap[ring + rowlog.RING_MASK] + 1) * layout[at + ROW_SIZE] + keys * layout[at + SLOT_SIZE]
             words += sum(heap[table + TABLE_SIZE] for table in tables)
             rows = int(heap[ring + rowlog.RING_COUNT])
-            sizes.append(EntitySize(entity.columns, rows, keys, _WORD_BYTES * int(words)))
+            sizes[", ".join(entity.columns)] = Size(rows, keys, _WORD_BYTES * int(words))
         return sizes
 
     def _fingerprint(self) -> np.ndarray:

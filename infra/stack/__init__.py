@@ -1,0 +1,1 @@
+"""Real servers without containers, on loopback: for `make stack`, the demo and the tests."""

@@ -1,0 +1,79 @@
+"""How a record of the port is a message of Kafka, and the order in which messages of several partitions are taken.
+
+    key, value, timestamp   the record's
+    header `id`             the record's id
+    header `n`              its number in the call that wrote it
+
+Kafka has an order only within a partition. Across partitions the record with the smallest (timestamp, n, topic,
+partition) at the head of its partition is next: what one call wrote is read as it was written, what the door accepted
+earlier is read first, and the same records always give the same order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from confluent_kafka import Message
+
+from tidegate.errors import UsageError
+from tidegate.ports.log import MAX_RECORD_BYTES, Entry, Record, TopicPartition
+
+_ID, _NUMBER = "id", "n"
+
+
+class Placed(NamedTuple):
+    """A record and what decides its place among those of other partitions."""
+
+    timestamp_ms: int
+    number: int
+    topic: str
+    partition: int
+    record: Record
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """A key finds the same partition in every process, and in every log."""
+    return crc32(key.encode()) % partitions
+
+
+def check(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if len(entry.value) > MAX_RECORD_BYTES:
+            raise UsageError(
+                f"log: a record for topic {entry.topic!r} has {len(entry.value)} bytes, at most {MAX_RECORD_BYTES} "
+                "fit; put the body into the lake and send its reference"
+            )
+
+
+def headers(entry: Entry, number: int) -> list[tuple[str, str | bytes | None]]:
+    own: list[tuple[str, str | bytes | None]] = [(_NUMBER, number.to_bytes(4, "big"))]
+    return own if entry.id is None else [*own, (_ID, entry.id.encode())]
+
+
+def placed(message: Message, topic: str) -> Placed:
+    """A message that the cluster knows under another topic's name."""
+    said: dict[str, Any] = dict(message.headers() or ())
+    partition, timestamp_ms = message.partition() or 0, message.timestamp()[1]
+    record_id: bytes | None = said.get(_ID)
+    record = Record(
+        topic,
+        partition,
+        message.offset() or 0,
+        (message.key() or b"").decode("utf-8", "replace"),
+        message.value() or b"",
+        timestamp_ms,
+        None if record_id is None else record_id.decode("utf-8", "replace"),
+    )
+    return Placed(timestamp_ms, int.from_bytes(said.get(_NUMBER, b""), "big"), topic, partition, record)
+
+
+def merged(partitions: Iterable[Iterable[Placed]]) -> Iterable[Placed]:
+    """In the one order of all; each partition's records stay in theirs."""
+    return heapq.merge(*partitions, key=lambda placed: placed[:4])
+
+
+def place_of(record: Record) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
