@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from benchmarks import materials, page
@@ -25,8 +26,9 @@ from benchmarks.workload import OUTPUTS
 
 REPEATS = 2 if QUICK else 5
 
-#: How long the small form may take, once the environments are there, and how much of it the first look at all peers.
-_QUICK_S, _PEERS_S = 170, 100
+#: How long the small form may measure, once all is made that it works with, and how much of that the first look at all
+#: peers takes.
+_QUICK_S, _PEERS_S = 140, 85
 
 #: Sums of averages differ in the last bits between two orders of adding them up.
 _SAME = 1e-9
@@ -41,22 +43,27 @@ class Bench:
         """Workload, system, why."""
         self._began = time.monotonic()
 
+    def begin(self) -> None:
+        """What is timed begins."""
+        self._began = time.monotonic()
+
     def left_s(self, within_s: float = _QUICK_S) -> float:
-        return within_s - (time.monotonic() - self._began) if QUICK else float("inf")
+        return within_s - (time.monotonic() - self._began) if QUICK else inf
 
     def alone(self, workload: str) -> None:
         """A workload whose every repeat is a process of its own, which prints what it took."""
         taken: dict[str, list[dict[str, Any]]] = {system: [] for system in CASES[workload]}
+        failed: dict[str, str] = {}
         for _ in range(1 if workload in ONCE else REPEATS):
             for system, said in taken.items():
                 try:
                     said.append(_once(workload, system, self.left_s()))
                 except SystemFailedError as error:
-                    if not said:
-                        self.left_out.append((workload, system, str(error)))
-        taken = {system: said for system, said in taken.items() if said}
-        reference = [*taken.values()][-1][0].get("checksums") if len(taken) > 1 else None
-        for system, said in taken.items():
+                    failed[system] = str(error)
+        self.left_out += [(workload, system, why) for system, why in failed.items() if not taken[system]]
+        done = {system: said for system, said in taken.items() if said}
+        reference = [*done.values()][-1][0].get("checksums") if len(done) > 1 else None
+        for system, said in done.items():
             runs = [Run(run["events"], run["seconds"], run["cpu_s"], run["peak_rss_mb"]) for run in said]
             wrong = _differing(said[0]["checksums"], reference) if reference else None
             middle = sorted(said, key=lambda run: run.get("more", {}).get("p99_ms", 0))[len(said) // 2]
@@ -92,6 +99,8 @@ class Bench:
         new = _FILE.with_suffix(".new")
         new.write_text(json.dumps(self.measured, indent=1) + "\n", "utf-8")
         new.replace(_FILE)
+        if self.measured and not QUICK:
+            (ROOT / "docs" / "benchmarks.md").write_text(page.write(self.measured, self.left_out), "utf-8")
 
 
 def _once(workload: str, system: str, left_s: float) -> dict[str, Any]:
@@ -99,12 +108,14 @@ def _once(workload: str, system: str, left_s: float) -> dict[str, Any]:
     Raises:
         SystemFailedError: it failed, or there was no time for it.
     """
+    if left_s <= 0:
+        raise SystemFailedError("left out for time")
     say(f"{workload}: {system}")
     command = [sys.executable, "-m", "benchmarks.cases", workload, system]
     # In a session of its own, so that what it starts ends with it.
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            said, _ = process.communicate(timeout=None if left_s == float("inf") else max(0, left_s))
+            said, _ = process.communicate(timeout=None if left_s == inf else left_s)
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
@@ -152,27 +163,26 @@ def say(text: str) -> None:
 def main() -> None:
     """Make what is missing, measure all, write both files."""
     _FILE.parent.mkdir(exist_ok=True)
-    installed, missing = [], []
+    bench, installed = Bench(), []
+    bench.save()
     for system in SYSTEMS:
         if QUICK and not system.quick_events:
-            missing.append(("all", system.name, "takes too long for the small form"))
+            bench.left_out.append(("all", system.name, "takes too long for the small form"))
             continue
         say(f"environment of {system.name}")
         why = system.install()
         if why:
-            missing.append(("all", system.name, f"can't be installed here: {why}"))
+            bench.left_out.append(("all", system.name, f"can't be installed here: {why}"))
         else:
             installed.append(system)
-    bench = Bench()
-    bench.left_out += missing
-    bench.save()
     say("events, samples, model")
     materials.prepare()
     say("compiling Tidegate")
-    compiled = Contest("full", quick=QUICK, left_s=bench.left_s, told=lambda system, why: say(f"{system}: {why}"))
+    compiled = Contest("full", quick=False, left_s=lambda: inf, told=lambda system, why: say(f"{system}: {why}"))
     compiled.admit([system for system in installed if system.name == "tidegate"])
     compiled.close()
 
+    bench.begin()
     entries = bench.contest("windows", installed, _PEERS_S)
     for workload in CASES:
         if workload in OF_RAW and not RAW.exists():
@@ -184,10 +194,7 @@ def main() -> None:
     fitting = _that_fit(installed, entries, bench.left_s())
     bench.left_out += [("full", system.name, "left out for time") for system in installed if system not in fitting]
     bench.contest("full", fitting, _QUICK_S)
-    text = page.write(bench.measured, bench.left_out)
-    if not QUICK:
-        (ROOT / "docs" / "benchmarks.md").write_text(text, "utf-8")
-    print(text)
+    print(page.write(bench.measured, bench.left_out))
 
 
 if __name__ == "__main__":
