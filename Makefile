@@ -47,7 +47,7 @@ types: .venv/ready ## check types, strictly
 fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
 	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
 
-bench: .venv/ready ## measure, beside a peer in the same run; writes docs/benchmarks.md
+bench: .venv/ready ## measure beside nine peers in one run, for an hour or more; with QUICK=1 a small form of it, for three minutes
 	$(RUN) python -m benchmarks.run
 
 docs: .venv/ready ## write the reference pages from the code
@@ -68,11 +68,14 @@ $(UV):
 	@$(UV) sync --frozen --quiet
 	@touch $@
 
-# Flink wants older libraries than the rest: it has an environment of its own (800 MB, with Java's part of it).
-build/flink/ready: tests/referee/requirements.txt | $(UV)
-	@$(UV) venv --quiet --clear --python 3.11 build/flink
-	@$(UV) pip install --quiet --python build/flink/bin/python --requirement tests/referee/requirements.txt
+# Peers of the benchmark, and Flink as referee, want libraries of their own: an environment each. Flink's and Pathway's
+# take about a gigabyte.
+build/%/ready: benchmarks/environments/%.txt | $(UV)
+	@$(UV) venv --quiet --clear --python 3.11 build/$*
+	@$(UV) pip install --quiet --python build/$*/bin/python --requirement $<
 	@touch $@
+
+build/flink/ready: tests/referee/requirements.txt
 
 # The real servers of tests and demo, as infra/stack/pom.xml pins them.
 build/stack/jars/ready: infra/stack/pom.xml | java
