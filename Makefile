@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test referee format lint types fuzz bench docs screenshot clean browser java
+.PHONY: help demo stack test campaigns referee format lint types fuzz bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -26,8 +26,11 @@ stack: .venv/ready build/stack/jars/ready ## run a real Kafka on loopback, data 
 WHOLE := tests/browser tests/e2e tests/faults
 
 test: .venv/ready browser build/stack/jars/ready ## run all tests
-	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
+	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%) --ignore=tests/campaigns
 	$(RUN) pytest $(WHOLE)
+
+campaigns: .venv/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model
+	$(RUN) pytest tests/campaigns
 
 referee: .venv/ready build/flink/ready java ## let Flink SQL judge the sequences of events
 	$(RUN) pytest tests/referee
