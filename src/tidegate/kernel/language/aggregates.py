@@ -266,7 +266,8 @@ class Aggregates:
     ) -> Expression:
         """LAG: the last row of the frame that has only the row so many rows before, or all known ones before."""
         offset = whole_number(self.source, rest[0], MAX_ROWS) if rest else 1
-        default = self._bind_row(outside, rest[1]) if len(rest) > 1 else None
+        has_default = len(rest) > 1 and not isinstance(rest[1], exp.Null)  # NULL is what it gives without
+        default = self._bind_row(outside, rest[1]) if has_default else None
         if default is not None and default.type != value.type:
             try:
                 default = functions.cast(default, value.type)
