@@ -18,6 +18,7 @@ from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
 from tidegate.streams.control import DETECTORS, Demotion, Release
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, Explanation, decision_hash
+from tidegate.streams.revision import REVISIONS
 from tidegate.streams.schema import STREAMS, load_schema
 
 #: Of tests only: what they sign and link proves nothing to anyone.
@@ -45,7 +46,7 @@ class Stream:
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self._ids = itertools.count(1)
-        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS):
             ports.log.create(topic, partitions=2)
         ports.log.create(DETECTORS, partitions=1)
 
