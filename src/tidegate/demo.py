@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tidegate.errors import StateError
-from tidegate.ports.log import Log, Positions, TopicPartition
+from tidegate.ports.log import Log, Positions, after
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Outcome
@@ -72,17 +72,17 @@ class Account:
 
     def count_outcomes(self) -> None:
         while records := self._log.read(self._read, _READ_LIMIT):
+            self._read |= after(records)
             for record in records:
                 self.outcomes[msgspec.json.decode(record.value, type=_Seen).outcome] += 1
-                self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
 
     def revisions(self) -> dict[str, int]:
         """What was revised in this run, how often that raised an alert, and what came too late for it."""
         at = {place: end for place, end in self._began.items() if place.topic == REVISIONS}
         counts = {"revised": 0, "alerts": 0, "missed": 0}
         while records := self._log.read(at, _READ_LIMIT):
+            at |= after(records)
             for record in records:
-                at[TopicPartition(record.topic, record.partition)] = record.offset + 1
                 revision = decode_revision(record.value)
                 if not isinstance(revision, Revision):
                     counts["missed"] += 1

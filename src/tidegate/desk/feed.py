@@ -13,7 +13,7 @@ import msgspec
 from tidegate.desk.meter import Meter
 from tidegate.errors import NotFoundError, OverloadError
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, after
 from tidegate.streams.control import DETECTORS, Demotion, Part, Standing, decode_control
 from tidegate.streams.decision import ALERTS, DECISIONS, Alert
 
@@ -131,8 +131,8 @@ class Feed:
             records = self._log.read(unread, _READ_LIMIT)
             if not records:
                 break
-            self._take([record for record in records if record.offset < ends[_place(record)]])
-            positions |= _after(records)
+            self._take([record for record in records if record.offset < ends[record.place]])
+            positions |= after(records)
         self._positions = ends
 
     def _run(self) -> None:
@@ -153,7 +153,7 @@ class Feed:
         records = self._log.read(self._positions, _READ_LIMIT)
         if records:
             self._meter.readable(self._take(records))
-            self._positions |= _after(records)
+            self._positions |= after(records)
         self._meter.count()
         return bool(records)
 
@@ -264,14 +264,6 @@ class Feed:
             and (not wanted.text or wanted.text.casefold() in listed.text)
             and not (wanted.open_only and alert.event_id in self._verdicts)
         )
-
-
-def _after(records: Sequence[Record]) -> Positions:
-    return {_place(record): record.offset + 1 for record in records}
-
-
-def _place(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
 
 
 def _searched(alert: Alert) -> str:

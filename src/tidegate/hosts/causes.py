@@ -33,8 +33,7 @@ class Stray(msgspec.Struct, frozen=True, array_like=True):
 
 def cause_of(record: Record, time: int) -> Cause:
     """A record as the cause of a revision."""
-    place = f"{record.topic}/{record.partition}@{record.offset}"
-    return Cause(stream=record.topic, event_id=record.id or "", event_time=time, place=place)
+    return Cause(stream=record.topic, event_id=record.id or "", event_time=time, place=record.name)
 
 
 class Causes:

@@ -25,7 +25,7 @@ import msgspec
 
 from tidegate.errors import FencedError
 from tidegate.hosts.alerts import alert_of, shown
-from tidegate.hosts.arrivals import BATCH_RECORDS, after, arrivals, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
@@ -33,7 +33,7 @@ from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log, Positions, Record
+from tidegate.ports.log import Entry, Log, Positions, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
@@ -224,11 +224,10 @@ class LocalHost:
         return entries
 
     def _rejected(self, record: Record, wanted: str) -> Entry:
-        place = f"{record.topic}/{record.partition}@{record.offset}"
         rejected = Rejected(
             stream=record.topic,
             step="engine",
-            reason=f"record {place}: wanted {wanted}",
+            reason=f"record {record.name}: wanted {wanted}",
             accepted_ms=record.timestamp_ms,
         )
-        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{place}")
+        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{record.name}")

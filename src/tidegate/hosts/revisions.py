@@ -171,7 +171,7 @@ class RevisionHost:
 
     def _decisions_after(self, start: Positions) -> Positions:
         """Of each partition the first decision that was made with more than `start` read."""
-        read = {f"{place.topic}/{place.partition}": offset for place, offset in start.items()}
+        read = {place.name: offset for place, offset in start.items()}
 
         def is_after(place: TopicPartition, offset: int) -> bool:
             inputs = msgspec.json.decode(self._log.read({place: offset}, 1)[0].value, type=First).inputs

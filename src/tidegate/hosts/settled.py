@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from tidegate.hosts.alerts import alert_of, shown
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, place_of, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, schemas_of
 from tidegate.hosts.causes import Causes, Stray, cause_of
 from tidegate.hosts.local import GROUP as ENGINE
 from tidegate.hosts.time_order import First, Item, TimeOrder
@@ -86,7 +86,7 @@ class SettledPass:
     def _take_up(self, state: State) -> None:
         self.state, self._order = state, state.order
         self._causes = Causes(self.kernel.detector, state.strays)
-        self._late_places = {_place(item.record) for item in state.lates}
+        self._late_places = {item.record.name for item in state.lates}
 
     def snapshot(self) -> State:
         """All but the kernel and the position, to be kept; the pass has settled what it read."""
@@ -100,7 +100,7 @@ class SettledPass:
         state.lates, state.behind = lates, []
         self._take_up(state)
         for item in lates:
-            if item.record.offset >= at[place_of(item.record)]:
+            if item.record.offset >= at[item.record.place]:
                 self._order.take(item)
                 self._causes.add(item)
 
@@ -112,7 +112,7 @@ class SettledPass:
         while not all(map(self._is_decided, batch)) and self._read_decisions():
             pass
         for record in batch:
-            self.at[place_of(record)] = record.offset + 1
+            self.at[record.place] = record.offset + 1
             self._take(record)
             if self.ended:
                 self.finish()
@@ -120,7 +120,7 @@ class SettledPass:
         return len(batch)
 
     def _is_decided(self, record: Record) -> bool:
-        return record.topic != self._own or record.offset < self.state.decided.get(_partition(record), 0)
+        return record.topic != self._own or record.offset < self.state.decided.get(record.place.name, 0)
 
     def _places(self, *, streams: bool) -> Positions:
         return {place: offset for place, offset in self.at.items() if (place.topic != DECISIONS) == streams}
@@ -129,7 +129,7 @@ class SettledPass:
         """Read on in the decisions; how many."""
         records = self._log.read(self._places(streams=False), BATCH_RECORDS)
         for record in records:
-            self.at[place_of(record)] = record.offset + 1
+            self.at[record.place] = record.offset + 1
             try:
                 first = _firsts.decode(record.value)
             except msgspec.MsgspecError:
@@ -146,7 +146,7 @@ class SettledPass:
             return
         own = record.topic == self._own
         first = self.state.firsts.pop(record.id or "", None) if own else None
-        if _place(record) in self._late_places or (own and first is None and self._is_live):
+        if record.name in self._late_places or (own and first is None and self._is_live):
             return
         try:
             time = _stamps.decode(record.value).event_time
@@ -176,7 +176,7 @@ class SettledPass:
                 if self._reaches(item.time) and len(self.state.lates) < MAX_LATE:
                     self.state.lates.append(item)
                     self.state.behind.append(item.time)
-                    self._late_places.add(_place(item.record))
+                    self._late_places.add(item.record.name)
                 else:
                     self._miss(item, "no state from before its time is kept")
 
@@ -272,7 +272,7 @@ class SettledPass:
             causes=causes,
             more_causes=more,
             revised_hash=decision.hash,
-            inputs={f"{place.topic}/{place.partition}": at for place, at in self._places(streams=True).items()},
+            inputs={place.name: at for place, at in self._places(streams=True).items()},
         )
         return msgspec.structs.replace(revision, hash=revision_hash(revision), revised_ms=now_ms)
 
@@ -294,11 +294,3 @@ def _runs(due: Sequence[Item]) -> Iterator[list[Item]]:
         run.append(item)
     if run:
         yield run
-
-
-def _partition(record: Record) -> str:
-    return f"{record.topic}/{record.partition}"
-
-
-def _place(record: Record) -> tuple[str, int, int]:
-    return record.topic, record.partition, record.offset

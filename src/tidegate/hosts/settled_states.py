@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import StateError
-from tidegate.hosts.arrivals import place_of
 from tidegate.hosts.settled import SettledPass, State
 from tidegate.hosts.time_order import Item
 from tidegate.kernel.decide import Kernel
@@ -105,7 +104,7 @@ class SettledStates:
 
     def _is_new(self, late: Item) -> bool:
         """Whether a state is kept from before it came."""
-        return any(late.record.offset >= kept.positions.get(place_of(late.record), 0) for kept in self._kept.values())
+        return any(late.record.offset >= kept.positions.get(late.record.place, 0) for kept in self._kept.values())
 
     def went_back(self, settled: int) -> None:
         """The pass has gone back to a state: later ones serve no more."""
@@ -124,7 +123,7 @@ class SettledStates:
             and all(
                 late.time >= kept.settled
                 for late in lates
-                if late.record.offset >= kept.positions.get(place_of(late.record), 0)
+                if late.record.offset >= kept.positions.get(late.record.place, 0)
             )
         ]
         return max(serving, key=lambda kept: kept.settled).name if serving else None

@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import after, arrivals, batches, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import arrivals, batches, inputs_of, runs, schemas_of
 from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, TopicPartition, after
 from tidegate.ports.models import Models
 from tidegate.streams.control import DETECTORS, Control, Part, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
@@ -286,7 +286,7 @@ class _Pass:
             for claim in self._ahead:
                 if claim.decision.event_id in ids:
                     due[claim.decision.event_id] = claim
-                elif all(claim.decision.inputs.get(f"{at.topic}/{at.partition}", 0) <= read[at] for at in read):
+                elif all(claim.decision.inputs.get(at.name, 0) <= read[at] for at in read):
                     yield self._without_event(claim)
                 else:
                     behind.append(claim)

@@ -89,8 +89,7 @@ def _examined(log: Log, revision: Revision, first: First | None, before: _Before
 def _is_there(log: Log, cause: Cause, revision: Revision) -> bool | None:
     """None: the log has let it go."""
     name, _, offset = cause.place.partition("@")
-    topic, _, partition = name.rpartition("/")
-    place = TopicPartition(topic, int(partition))
+    place = TopicPartition.named(name)
     if place not in log.ends(log.topics()):
         return False
     found = log.read({place: int(offset)}, 1)

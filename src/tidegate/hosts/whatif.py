@@ -61,11 +61,7 @@ def what_if(
     schema = detector.stream
     changes = [(column, _value(schema, column, text)) for column, text in had.items()]
     kernel, schemas = Kernel(detector), schemas_of(detector.streams)
-    ends = {
-        TopicPartition(topic, int(partition)): offset
-        for place, offset in decision.inputs.items()
-        for topic, _, partition in [place.rpartition("/")]
-    }
+    ends = {TopicPartition.named(name): offset for name, offset in decision.inputs.items()}
     seen, done, total = _Usual(detector), 0, sum(ends.values())
     # The event is the last of what had been read.
     held: list[Record] = []

@@ -29,7 +29,7 @@ from tidegate.intake.sensitive import personal_in
 from tidegate.intake.validate import EVENT_ID
 from tidegate.ports.hotstore import RECENT_KEPT
 from tidegate.ports.identity import Principal
-from tidegate.ports.log import Positions, TopicPartition
+from tidegate.ports.log import Positions, after
 from tidegate.streams import decision as records
 from tidegate.streams.decision import ALERTS, DECISIONS
 from tidegate.streams.schema import STREAMS
@@ -253,8 +253,8 @@ async def _coming(door: Door, topic: str) -> AsyncGenerator[bytes]:
     positions: Positions = await run_in_threadpool(door.log.ends, [topic])
     while True:
         written = await run_in_threadpool(door.log.read, positions, _READ_AT_ONCE)
+        positions |= after(written)
         for record in written:
-            positions[TopicPartition(topic, record.partition)] = record.offset + 1
             yield record.value
         if not written:
             await asyncio.sleep(IDLE_POLL_S)

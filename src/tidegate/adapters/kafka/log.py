@@ -21,10 +21,9 @@ from tidegate.adapters.kafka.log_consumer import KafkaConsumer
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, PLACE, places
 from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
 from tidegate.adapters.kafka.log_turn import Turn
 from tidegate.adapters.kafka.log_writer import Writer
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: Records of each partition that are looked through for their ids when a topic is first written to.
 _IDS_READ = 2500
@@ -83,7 +82,7 @@ class KafkaLog:
         return {topic: count for topic, count in self._cluster.topics().items() if topic != ORDER}
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        check(entries)
+        check_sizes(entries)
         with self._writing:
             addressed = self._writer.address(entries)
             try:

@@ -18,10 +18,9 @@ from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, encoded
 from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
 from tidegate.adapters.kafka.log_writer import Writer
 from tidegate.errors import NotFoundError, TidegateError
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: After this the cluster ends a transaction whose writer says nothing: longer than any batch takes to decide and write.
 TRANSACTION_TIMEOUT_MS = 20_000
@@ -80,7 +79,7 @@ class KafkaConsumer:
         position = self._partitions.position
         for place in positions:
             if place not in position:
-                raise NotFoundError(f"log: group {self._group!r} does not read {place.topic}/{place.partition}")
+                raise NotFoundError(f"log: group {self._group!r} does not read {place.name}")
         if any(position[place] != offset for place, offset in positions.items()):
             self._partitions.seek(position | dict(positions))
 
@@ -92,7 +91,7 @@ class KafkaConsumer:
         """As the port says; also raises NotFoundError and UsageError as `KafkaLog.append` does, and OverloadError where
         the cluster can't be reached: nothing was written then, and it may be tried again.
         """
-        check(produced)
+        check_sizes(produced)
         entries = list(produced)
         if self._polls:
             entries.append(Entry(ORDER, self._group, encoded(self._polls), time.time_ns() // 1_000_000))
