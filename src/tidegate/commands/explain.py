@@ -52,10 +52,10 @@ def _decisions(log: Log, event_id: str) -> list[Decision]:
     """All about an event that the log has, of whichever detector."""
     import msgspec
 
-    from tidegate.hosts.arrivals import batches
+    from tidegate.hosts.arrivals import records_before
     from tidegate.streams.decision import DECISIONS, Decision
 
-    records = (record for batch in batches(log, {}, log.ends([DECISIONS])) for record in batch)
+    records = records_before(log, log.ends([DECISIONS]))
     found = [msgspec.json.decode(record.value, type=Decision) for record in records if record.key == event_id]
     if not found:
         raise NotFoundError(f"explain: the log holds no decision about event {event_id!r}")

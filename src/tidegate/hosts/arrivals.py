@@ -57,6 +57,11 @@ def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record
         at |= after(batch)
 
 
+def records_before(log: Log, ends: Positions) -> Iterator[Record]:
+    """All records before `ends`, from the first that the log holds on."""
+    return (record for batch in batches(log, {}, ends) for record in batch)
+
+
 def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | None]]:
     """The records between those of the control stream, each run with the control record that ends it."""
     run: list[Record] = []

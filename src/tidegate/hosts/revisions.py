@@ -19,8 +19,8 @@ from typing import NamedTuple
 import msgspec
 
 from tidegate.errors import FencedError, StateError
-from tidegate.hosts.arrivals import batches
-from tidegate.hosts.controls import CONTROL, beginnings, controls, detector_of
+from tidegate.hosts.arrivals import records_before
+from tidegate.hosts.controls import CONTROL, beginnings, controls, version_named
 from tidegate.hosts.recovery import restore
 from tidegate.hosts.settled import SettledPass, State
 from tidegate.hosts.settled_states import SettledStates
@@ -31,7 +31,7 @@ from tidegate.ports.clock import Clock
 from tidegate.ports.log import Log, Positions, TopicPartition
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, Release, Standing
+from tidegate.streams.control import DETECTORS, Standing
 from tidegate.streams.decision import DECISIONS
 from tidegate.streams.revision import REVISIONS, Revision, decode_revision
 from tidegate.streams.schema import STREAMS
@@ -75,10 +75,9 @@ class RevisionHost:
         self._first = {detector.name: detector for detector in detectors}
         self._consumer = log.consumer(GROUP, [*STREAMS, DETECTORS, DECISIONS])
         self._known: dict[str, dict[str, Revision]] = {}
-        for batch in batches(log, {}, log.ends([REVISIONS])):
-            for record in batch:
-                if isinstance(revision := decode_revision(record.value), Revision):
-                    self._known.setdefault(revision.detector, {})[revision.event_id] = revision
+        for record in records_before(log, log.ends([REVISIONS])):
+            if isinstance(revision := decode_revision(record.value), Revision):
+                self._known.setdefault(revision.detector, {})[revision.event_id] = revision
         self._following: dict[str, _Following] = {}
         self._controls_read = -1
         self._standings: dict[str, tuple[Standing, int]] = {}
@@ -97,7 +96,7 @@ class RevisionHost:
             if found is None:
                 continue
             state, _ = found
-            detector = self._version(name, state.version)
+            detector = version_named(self._log, self._first.values(), name, state.version, self._models)
             if detector is None:
                 continue
             states.open(detector.version)
@@ -108,15 +107,6 @@ class RevisionHost:
                 _log.warning("%s", error)
                 continue
             self._follow(name, states, self._settling(kernel, state, at, states))
-
-    def _version(self, name: str, version: str) -> Detector | None:
-        first = self._first.get(name)
-        if first is not None and first.version == version:
-            return first
-        for _, control in controls(self._log):
-            if isinstance(control, Release) and (control.detector, control.version) == (name, version):
-                return detector_of(control, self._models)
-        return None
 
     def _read_controls(self) -> None:
         """How it is with every detector, and where its live version was released."""
@@ -139,7 +129,7 @@ class RevisionHost:
         for name, (standing, released) in self._standings.items():
             if name in self._following or standing.live is None:
                 continue
-            detector = self._version(name, standing.live.version)
+            detector = version_named(self._log, self._first.values(), name, standing.live.version, self._models)
             if detector is None:
                 continue
             kernel = Kernel(detector)

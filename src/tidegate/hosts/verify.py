@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import arrivals, batches, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import arrivals, batches, inputs_of, records_before, runs, schemas_of
 from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.kernel.decide import Kernel
@@ -129,7 +129,7 @@ def verify(
     at_hand = dict.fromkeys([*first, *(control.detector for control in released)])
 
     def stored() -> Iterable[Record]:
-        return _read(log, ends) if chosen is None else chosen
+        return records_before(log, ends) if chosen is None else chosen
 
     for record in stored():
         name, event_id = _named(record)
@@ -148,30 +148,26 @@ def verify(
 def _chosen(log: Log, ends: Positions, event_ids: AbstractSet[str] | None, sample: int | None) -> list[Record] | None:
     """The decisions asked for, in the order of the log. None: all."""
     if event_ids is not None:
-        found = [record for record in _read(log, ends) if _named(record)[1] in event_ids]
+        found = [record for record in records_before(log, ends) if _named(record)[1] in event_ids]
         for unknown in sorted(event_ids - {_named(record)[1] for record in found}):
             raise NotFoundError(f"verify: the log holds no decision about event {unknown!r}")
         return found
     if sample is not None and sample < 1:
         raise UsageError(f"verify: wanted a sample of at least 1 decision, got {sample}")
-    count = sum(1 for _ in (_read(log, ends) if sample else islice(_read(log, ends), 1)))
+    count = sum(1 for _ in (records_before(log, ends) if sample else islice(records_before(log, ends), 1)))
     if not count:
         raise NotFoundError("verify: the log holds no decision")
     if sample is None or sample >= count:
         return None
     # The middle one of each of `sample` equal parts.
     wanted = {(2 * part + 1) * count // (2 * sample) for part in range(sample)}
-    return [record for index, record in enumerate(_read(log, ends)) if index in wanted]
+    return [record for index, record in enumerate(records_before(log, ends)) if index in wanted]
 
 
 def _named(record: Record) -> tuple[str, str]:
     """Detector and event of a decision, by the id of its record."""
     name, _, event_id = (record.id or "").partition(":")
     return name, event_id or record.key
-
-
-def _read(log: Log, ends: Positions) -> Iterator[Record]:
-    return (record for batch in batches(log, {}, ends) for record in batch)
 
 
 class _Claim(msgspec.Struct, frozen=True):

@@ -10,10 +10,10 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from tidegate.hosts.arrivals import batches
+from tidegate.hosts.arrivals import records_before
 from tidegate.hosts.time_order import First
 from tidegate.hosts.verify import CHANGED, Verdict
-from tidegate.ports.log import Log, Record, TopicPartition
+from tidegate.ports.log import Log, TopicPartition
 from tidegate.streams.decision import DECISIONS
 from tidegate.streams.revision import REVISIONS, Cause, Missed, Revision, decode_revision, revision_hash
 
@@ -29,7 +29,7 @@ def verify_revisions(log: Log, event_ids: AbstractSet[str] | None = None) -> Ite
     """
     before = _firsts(log, event_ids)
     firsts = {key: first for key, first in before.items() if isinstance(first, First)}
-    for record in _read(log, REVISIONS):
+    for record in records_before(log, log.ends([REVISIONS])):
         detector, _, rest = (record.id or "").partition(":")
         event_id = rest.rpartition(":")[0]
         revision = decode_revision(record.value)
@@ -54,9 +54,13 @@ def verify_revisions(log: Log, event_ids: AbstractSet[str] | None = None) -> Ite
 
 def _firsts(log: Log, event_ids: AbstractSet[str] | None) -> dict[tuple[str, str], _Before]:
     """The first decisions of what was revised, by detector and event."""
-    revised = {record.key for record in _read(log, REVISIONS) if event_ids is None or record.key in event_ids}
+    revised = {
+        record.key
+        for record in records_before(log, log.ends([REVISIONS]))
+        if event_ids is None or record.key in event_ids
+    }
     found: dict[tuple[str, str], _Before] = {}
-    for record in _read(log, DECISIONS) if revised else ():
+    for record in records_before(log, log.ends([DECISIONS])) if revised else ():
         if record.key in revised:
             try:
                 first = msgspec.json.decode(record.value, type=First)
@@ -99,7 +103,3 @@ def _is_there(log: Log, cause: Cause, revision: Revision) -> bool | None:
     same = (record.topic, record.id) == (cause.stream, cause.event_id)
     timed = msgspec.json.decode(record.value).get("event_time") == cause.event_time
     return same and timed and cause.event_time <= revision.event_time
-
-
-def _read(log: Log, topic: str) -> Iterator[Record]:
-    return (record for batch in batches(log, {}, log.ends([topic])) for record in batch)

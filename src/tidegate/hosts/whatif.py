@@ -16,12 +16,11 @@ import msgspec
 
 from tidegate.errors import NotFoundError, StateError, UsageError
 from tidegate.hosts.arrivals import arrivals, batches, schemas_of
-from tidegate.hosts.controls import controls, detector_of
+from tidegate.hosts.controls import version_named
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Log, Record, TopicPartition
 from tidegate.ports.models import Models
-from tidegate.streams.control import Release
 from tidegate.streams.decision import Decision, Outcome, Value
 from tidegate.streams.schema import Schema
 
@@ -57,7 +56,9 @@ def what_if(
         NotFoundError: the log has no texts of the version.
         StateError: the log does not give the decision any more.
     """
-    detector = _version(log, detectors, decision, models)
+    detector = version_named(log, detectors, decision.detector, decision.detector_version, models)
+    if detector is None:
+        raise NotFoundError(f"explain: the log has no texts of {decision.detector} {decision.detector_version}")
     schema = detector.stream
     changes = [(column, _value(schema, column, text)) for column, text in had.items()]
     kernel, schemas = Kernel(detector), schemas_of(detector.streams)
@@ -104,19 +105,6 @@ def _decided(kernel: Kernel, schemas: Mapping[str, Schema], own: Record, changed
     event = msgspec.json.decode(own.value, type=dict[str, Any]) | changed
     record = msgspec.structs.replace(own, value=msgspec.json.encode(event))
     return [made for made in kernel.decide(arrivals([record], schemas).by_stream).records() if made.event_id == own.id]
-
-
-def _version(log: Log, detectors: Sequence[Detector], decision: Decision, models: Models | None) -> Detector:
-    named = (decision.detector, decision.detector_version)
-    for detector in detectors:
-        if (detector.name, detector.version) == named:
-            return detector
-    for _, control in controls(log):
-        if isinstance(control, Release) and (control.detector, control.version) == named:
-            detector = detector_of(control, models)
-            if detector is not None:
-                return detector
-    raise NotFoundError(f"explain: the log has no texts of {decision.detector} {decision.detector_version}")
 
 
 def _value(schema: Schema, column: str, text: str) -> Value:
