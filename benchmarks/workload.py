@@ -66,6 +66,9 @@ RULES = (
 )
 REVIEW, DECLINE, CAP = 40, 80, 100
 
+#: The points of the rules that fire, in SQL.
+POINTS_SQL = " + ".join(f"CASE WHEN {rule.when} THEN {rule.points} ELSE 0 END" for rule in RULES)
+
 #: The sequence `card_tested`: a tiny amount, and a large one with the same card within the span, whatever is between
 #: them; the next match begins after this one's last row.
 TINY_MINOR, LARGE_MINOR, SEQUENCE_US = 100, 20_000, 10 * MINUTE_US

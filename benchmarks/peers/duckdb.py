@@ -17,8 +17,8 @@ from benchmarks.workload import (
     MINUTE_US,
     MODEL_FEATURES,
     OUTPUTS,
+    POINTS_SQL,
     REVIEW,
-    RULES,
     SEQUENCE_US,
     TINY_MINOR,
     features_sql,
@@ -29,9 +29,8 @@ _SEQUENCE = f"""SELECT number FROM transactions WHERE amount_minor < {TINY_MINOR
     QUALIFY amount_minor > {LARGE_MINOR} AND lag(amount_minor) OVER card < {TINY_MINOR}
         AND event_time - lag(event_time) OVER card < INTERVAL '{SEQUENCE_US // MINUTE_US}' MINUTE"""
 
-_POINTS = " + ".join(f"CASE WHEN {rule.when} THEN {rule.points} ELSE 0 END" for rule in RULES)
 _JUDGED = f"""SELECT *, (score >= {REVIEW})::INT + (score >= {DECLINE})::INT AS outcome
-    FROM (SELECT *, least({_POINTS}, {CAP}) AS score FROM scored)"""
+    FROM (SELECT *, least({POINTS_SQL}, {CAP}) AS score FROM scored)"""
 
 
 def run(job: Job) -> None:

@@ -28,8 +28,8 @@ from benchmarks.workload import (
     MINUTE_US,
     MODEL_FEATURES,
     OUTPUTS,
+    POINTS_SQL,
     REVIEW,
-    RULES,
     SEQUENCE_US,
     TINY_MINOR,
 )
@@ -74,13 +74,12 @@ def _windows() -> str:
 def _full() -> str:
     arguments = ", ".join(f"CAST(f.{name} AS DOUBLE)" for name in MODEL_FEATURES)
     features = ", ".join(f"f.{name}" for name in FEATURES)
-    points = " + ".join(f"CASE WHEN {rule.when} THEN {rule.points} ELSE 0 END" for rule in RULES)
     scored = f"""(SELECT f.`number`, f.read_at, f.amount_minor, {features}, COALESCE(s.done, FALSE) AS card_tested,
         model_score({arguments}) AS model_score
         FROM {_windows()} AS f LEFT JOIN ({_SEQUENCE}) AS s
         ON f.`number` = s.`number` AND f.event_time = s.matched_at)"""
     return f"""(SELECT *, CASE WHEN score >= {DECLINE} THEN 2 WHEN score >= {REVIEW} THEN 1 ELSE 0 END AS outcome
-        FROM (SELECT *, LEAST({points}, {CAP}) AS score FROM {scored}))"""
+        FROM (SELECT *, LEAST({POINTS_SQL}, {CAP}) AS score FROM {scored}))"""
 
 
 def _model(path: Path):

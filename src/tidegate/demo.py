@@ -27,6 +27,7 @@ from tidegate.signals import stop_on
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Outcome
 from tidegate.streams.revision import REVISIONS, Revision, decode_revision
 from tidegate.streams.schema import STREAMS
+from tidegate.streams.topics import TOPICS
 from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
 
@@ -58,15 +59,14 @@ class Account:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._topics = (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS)
-        self._began = log.ends(self._topics)
+        self._began = log.ends(TOPICS)
         self._read: Positions = {place: end for place, end in self._began.items() if place.topic == DECISIONS}
         self.outcomes: Counter[str] = Counter()
 
     def by_topic(self) -> Counter[str]:
         """Records added to each topic since the run began."""
         counts: Counter[str] = Counter()
-        for place, end in self._log.ends(self._topics).items():
+        for place, end in self._log.ends(TOPICS).items():
             counts[place.topic] += end - self._began.get(place, 0)
         return counts
 

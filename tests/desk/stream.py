@@ -17,9 +17,9 @@ from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
 from tidegate.streams.control import DETECTORS, Demotion, Release
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, Explanation, decision_hash
-from tidegate.streams.revision import REVISIONS
-from tidegate.streams.schema import STREAMS, load_schema
+from tidegate.streams.decision import Alert, Decision, Explanation, decision_hash
+from tidegate.streams.schema import load_schema
+from tidegate.streams.topics import TOPICS
 
 #: Of tests only: what they sign and link proves nothing to anyone.
 SIGNING_KEY, AUDIT_KEY, STORAGE_SECRET = b"s" * 32, b"a" * 32, "of tests only"
@@ -46,7 +46,7 @@ class Stream:
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self._ids = itertools.count(1)
-        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED, REVISIONS):
+        for topic in TOPICS:
             ports.log.create(topic, partitions=2)
         ports.log.create(DETECTORS, partitions=1)
 

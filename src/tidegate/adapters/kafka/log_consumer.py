@@ -13,24 +13,19 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
+from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, encoded
 from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_writer import Writer
+from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
 from tidegate.errors import NotFoundError, TidegateError
 from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: After this the cluster ends a transaction whose writer says nothing: longer than any batch takes to decide and write.
 TRANSACTION_TIMEOUT_MS = 20_000
 
-_CONFIG = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "lz4",
-    "linger.ms": 0,
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+_CONFIG = PRODUCER | {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     # The transaction before may still be marking its partitions: it takes some milliseconds.
     "retry.backoff.ms": 5,
