@@ -20,7 +20,7 @@ from pyspark.sql.types import ArrayType, BooleanType, DoubleType, LongType, Stri
 
 from benchmarks.peers.plain import roll, tested
 from benchmarks.peers.serve import Job, serve
-from benchmarks.workload import CAP, DECLINE, ENTITIES, FEATURES, MODEL_FEATURES, REVIEW, RULES
+from benchmarks.workload import CAP, DECLINE, ENTITIES, FEATURES, MODEL_FEATURES, POINTS_SQL, REVIEW
 
 #: Micro-batches that a run is cut into: the first fills the windows, the second is measured.
 _BATCHES = 2
@@ -128,9 +128,8 @@ def _judged(answers: DataFrame, model: Path) -> DataFrame:
         booster = lightgbm.Booster(model_file=str(model))
         return pd.Series(booster.predict(pd.concat(columns, axis=1).to_numpy(), num_threads=1))
 
-    points = " + ".join(f"CASE WHEN {rule.when} THEN {rule.points} ELSE 0 END" for rule in RULES)
     scored = answers.withColumn("model_score", model_score(*MODEL_FEATURES)).selectExpr(
-        "*", f"least({points}, {CAP}) AS score"
+        "*", f"least({POINTS_SQL}, {CAP}) AS score"
     )
     return scored.selectExpr("*", f"INT(score >= {REVIEW}) + INT(score >= {DECLINE}) AS outcome")
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.commands.conftest import Run
 from tests.hosts.stream import entry, transaction
 from tests.hosts.test_rollout import HandClock, texts
 
-from tidegate import cli
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.promotion import begin, first_detectors
 from tidegate.settings import Settings
 from tidegate.wiring import open_log, open_snapshots
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tidegate: Run) -> Run:
     """`tidegate explain` where one card pays six times."""
     monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path / "data"))
     settings = Settings()
@@ -34,15 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         pass
     log.close()
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tidegate", "explain", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
+    return partial(tidegate, "explain")
 
 
 def test_a_decision_is_told_in_words(run: Run) -> None:

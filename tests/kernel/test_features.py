@@ -40,6 +40,16 @@ def compiled(text):
     return compile_features("features.sql", text, lateness_us=60, dedupe_us=60)
 
 
+def check_refused(text, line, column, found, expected):
+    """It is refused, and its place, what is there and what was wanted are said."""
+    with pytest.raises(DetectorError) as caught:
+        compiled(text)
+    error = caught.value
+    assert found.lower() in error.found.lower()
+    assert expected.lower() in error.expected.lower()
+    assert (error.file, error.line, error.column) == ("features.sql", line, column)
+
+
 def select(item, clauses=""):
     return f"SELECT {item} FROM transactions {clauses}"
 
@@ -225,12 +235,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("text", "line", "column", "found", "expected"), BROKEN)
 def test_what_is_wrong_is_said_with_its_place(text, line, column, found, expected):
-    with pytest.raises(DetectorError) as caught:
-        compiled(text)
-    error = caught.value
-    assert found.lower() in error.found.lower()
-    assert expected.lower() in error.expected.lower()
-    assert (error.file, error.line, error.column) == ("features.sql", line, column)
+    check_refused(text, line, column, found, expected)
 
 
 def test_features_that_grow_by_naming_each_other_are_stopped():

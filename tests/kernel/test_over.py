@@ -1,9 +1,7 @@
 """Calls over windows that are refused, each with its place."""
 
 import pytest
-from tests.kernel.test_features import OVER, ROWS, SESSION, compiled, select
-
-from tidegate.errors import DetectorError
+from tests.kernel.test_features import OVER, ROWS, SESSION, check_refused, select
 
 REFUSED = [
     (select("COUNT(*) AS a"), 1, 8, "COUNT without a window", "OVER"),
@@ -130,9 +128,4 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "line", "column", "found", "expected"), REFUSED)
 def test_what_is_wrong_is_said_with_its_place(text, line, column, found, expected):
-    with pytest.raises(DetectorError) as caught:
-        compiled(text)
-    error = caught.value
-    assert found.lower() in error.found.lower()
-    assert expected.lower() in error.expected.lower()
-    assert (error.file, error.line, error.column) == ("features.sql", line, column)
+    check_refused(text, line, column, found, expected)
