@@ -26,4 +26,4 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--corruptions", type=int, default=60, help="Damaged files of each format that are tried.")
+    parser.addoption("--corruptions", type=int, default=20, help="Damaged files of each format that are tried.")

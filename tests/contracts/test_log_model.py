@@ -6,15 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from infra.stack.kafka import Kafka
-from tests.contracts.test_log import open_embedded, open_kafka
+from tests.contracts.test_log import open_embedded
 
 from tidegate.errors import FencedError
 from tidegate.ports.log import Consumer, Entry, Log, Positions, Record, TopicPartition
@@ -214,7 +212,3 @@ def run(opener: Callable[[Path], Log], *, one_order: bool, examples: int, steps:
 
 def test_the_embedded_log_does_as_the_model_does() -> None:
     run(open_embedded, one_order=True, examples=80, steps=40)
-
-
-def test_kafka_does_as_the_model_does(kafka: Kafka) -> None:
-    run(partial(open_kafka, kafka.servers), one_order=False, examples=5, steps=30)

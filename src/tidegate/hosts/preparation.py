@@ -11,11 +11,11 @@ import threading
 import time
 
 from tidegate.errors import TidegateError
-from tidegate.hosts.arrivals import after, arrivals, runs, schemas_of
+from tidegate.hosts.arrivals import arrivals, runs, schemas_of
 from tidegate.hosts.controls import CONTROL, detector_of
 from tidegate.hosts.recovery import restore
 from tidegate.kernel.decide import Kernel
-from tidegate.ports.log import Log, Record
+from tidegate.ports.log import Log, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, Candidate, Release, decode_control

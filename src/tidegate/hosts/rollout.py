@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tidegate.hosts.arrivals import arrivals, batches, place_of, runs, schemas_of
+from tidegate.hosts.arrivals import arrivals, batches, runs, schemas_of
 from tidegate.hosts.controls import CONTROL, beginnings, controls, detector_of
 from tidegate.hosts.forecast import Watch
 from tidegate.hosts.preparation import Preparation
@@ -185,7 +185,7 @@ class Rollout:
         ends = self._log.ends([*streams, DETECTORS])
         start, _ = restore(self._snapshots, kernel, {**self._log.ends(STREAMS), CONTROL: until.offset})
         for batch in batches(self._log, {**start, CONTROL: until.offset}, ends):
-            places = [place_of(record) for record in batch]
+            places = [record.place for record in batch]
             end = places.index(CONTROL) if CONTROL in places else len(batch)
             kernel.decide(arrivals(batch[:end], schemas_of(streams)).by_stream)
             if end < len(batch):

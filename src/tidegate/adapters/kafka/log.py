@@ -15,16 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from confluent_kafka import KafkaException, Producer
 
-from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
+from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection, translated
 from tidegate.adapters.kafka.log_consumer import KafkaConsumer
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, PLACE, places
 from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
 from tidegate.adapters.kafka.log_turn import Turn
-from tidegate.adapters.kafka.log_writer import Writer
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: Records of each partition that are looked through for their ids when a topic is first written to.
 _IDS_READ = 2500
@@ -38,12 +37,7 @@ _HISTORY_STEP = 4096
 #: The group under whose name partitions are read that no group commits.
 _READERS = "readers"
 
-_CONFIG = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "lz4",
-    "linger.ms": 0,
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+_CONFIG = PRODUCER | {
     "delivery.timeout.ms": REQUEST_TIMEOUT_S * 1000,
     "request.timeout.ms": REQUEST_TIMEOUT_S * 1000 // 2,
 }
@@ -83,7 +77,7 @@ class KafkaLog:
         return {topic: count for topic, count in self._cluster.topics().items() if topic != ORDER}
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        check(entries)
+        check_sizes(entries)
         with self._writing:
             addressed = self._writer.address(entries)
             try:

@@ -10,28 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
+from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, encoded
 from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
-from tidegate.adapters.kafka.log_writer import Writer
+from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
 from tidegate.errors import NotFoundError, TidegateError
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: After this the cluster ends a transaction whose writer says nothing: longer than any batch takes to decide and write.
 TRANSACTION_TIMEOUT_MS = 20_000
 
-_CONFIG = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "lz4",
-    "linger.ms": 0,
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+_CONFIG = PRODUCER | {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     # The transaction before may still be marking its partitions: it takes some milliseconds.
     "retry.backoff.ms": 5,
@@ -80,7 +74,7 @@ class KafkaConsumer:
         position = self._partitions.position
         for place in positions:
             if place not in position:
-                raise NotFoundError(f"log: group {self._group!r} does not read {place.topic}/{place.partition}")
+                raise NotFoundError(f"log: group {self._group!r} does not read {place.name}")
         if any(position[place] != offset for place, offset in positions.items()):
             self._partitions.seek(position | dict(positions))
 
@@ -92,7 +86,7 @@ class KafkaConsumer:
         """As the port says; also raises NotFoundError and UsageError as `KafkaLog.append` does, and OverloadError where
         the cluster can't be reached: nothing was written then, and it may be tried again.
         """
-        check(produced)
+        check_sizes(produced)
         entries = list(produced)
         if self._polls:
             entries.append(Entry(ORDER, self._group, encoded(self._polls), time.time_ns() // 1_000_000))
@@ -108,8 +102,12 @@ class KafkaConsumer:
             )
             self._producer.commit_transaction(REQUEST_TIMEOUT_S)
         except (KafkaException, TidegateError) as error:
-            self._abort()
-            raise (translated("commit", error) if isinstance(error, KafkaException) else error) from None
+            ended = self._abort()
+            if isinstance(error, TidegateError):
+                raise
+            # A client that can go on no more says so, but not why, to whoever produces: leaving tells.
+            is_fatal = error.args[0].code() == KafkaError._FATAL  # noqa: SLF001 - the library's name
+            raise translated("commit", ended if is_fatal and ended else error) from None
         self._polls.clear()
         self._writer.remember(addressed)
         return appended[: len(produced)]
@@ -121,12 +119,13 @@ class KafkaConsumer:
             for place, offset in self._partitions.position.items()
         ]
 
-    def _abort(self) -> None:
-        """Leave the transaction; where even that fails, this member is at its end, and its next commit says so."""
+    def _abort(self) -> KafkaException | None:
+        """Leave the transaction; where even that fails, this member is at its end, for the reason that is given."""
         try:
             self._producer.abort_transaction(REQUEST_TIMEOUT_S)
-        except KafkaException:
-            return
+        except KafkaException as error:
+            return error
+        return None
 
     def close(self) -> None:
         self._partitions.close()

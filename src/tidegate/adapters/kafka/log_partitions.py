@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection, translated
 from tidegate.adapters.kafka.log_records import Placed, merged, placed
 from tidegate.errors import OverloadError
-from tidegate.ports.log import Positions, Record, TopicPartition
+from tidegate.ports.log import Positions, Record, TopicPartition, after
 
 #: How long a broker holds a fetch that finds nothing. It says only then that a partition has ended, so this is what a
 #: first look takes; a record that comes is sent at once.
@@ -147,8 +147,7 @@ class Partitions:
 
     def _given(self, found: Iterable[Placed]) -> list[Record]:
         records = [each.record for each in found]
-        for record in records:
-            self.position[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self.position |= after(records)
         return records
 
     def _fetch(self, timeout_s: float) -> None:

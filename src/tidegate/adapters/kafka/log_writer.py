@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from tidegate.adapters.kafka.log_cluster import Cluster
+from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids, Place
 from tidegate.adapters.kafka.log_records import headers, partition_of
@@ -19,6 +19,15 @@ from tidegate.ports.log import Appended, Entry, Positions, TopicPartition
 
 #: A producer whose queue is full makes whoever writes wait, this long at a time.
 _FULL_WAIT_S = 0.05
+
+#: What every producer is told.
+PRODUCER = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 0,
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+}
 
 
 class Addressed(NamedTuple):
