@@ -32,7 +32,7 @@ from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
 
 #: How long the demo waits, once the sources have stopped, until all that was taken is decided and readable.
-DRAIN_TIMEOUT_S = 30
+DRAIN_TIMEOUT_S = 60
 
 _READ_LIMIT = 10_000
 _TICK_S = 0.5

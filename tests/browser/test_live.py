@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.running import Company, sign_in
 
@@ -11,6 +12,7 @@ def rows(page: Page):
     return page.locator("a.alert-row")
 
 
+@pytest.mark.timed
 def test_an_alert_is_on_the_screen_within_a_second(company: Company, live: Page):
     transaction = company.stream.transaction(pan_bin="545454", pan_last4="0077", amount_minor=1_234_567)
     company.stream.decide(transaction, score=91, reasons=["Four small payments, then a large one", "New device"])
@@ -28,6 +30,7 @@ def test_an_alert_is_on_the_screen_within_a_second(company: Company, live: Page)
         expect(row).to_contain_text(text)
 
 
+@pytest.mark.timed
 def test_a_verdict_from_elsewhere_is_marked(company: Company, live: Page):
     alert = company.stream.decide(company.stream.transaction(pan_last4="5151"))
     row = rows(live).filter(has_text="5151")
