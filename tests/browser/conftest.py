@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.running import Company, sign_in
 
-
 #: How long a page may take to show what it should: on a busy machine, far longer than a person would wait.
 _PATIENCE_MS = 60_000
 

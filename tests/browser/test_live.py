@@ -93,7 +93,9 @@ def test_the_list_stays_still_while_scrolled(company: Company, live: Page):
     company.stream.decide(company.stream.transaction(pan_last4="8000"))
     # Once the last is there none is on its way: a row that comes while the list is scrolled moves it, as it should.
     expect(rows(live).first).to_contain_text("8000")
-    live.get_by_role("region", name="Alerts").evaluate("element => element.scrollTo(0, 400)")
+    alerts = live.get_by_role("region", name="Alerts")
+    alerts.evaluate("element => element.scrollTo(0, 400)")
+    expect(alerts).to_have_class(re.compile(r"\bscrolled\b"))
     expect(rows(live).first).not_to_be_in_viewport()
     expect(live.locator(".new-chip")).to_have_count(0)
     company.stream.decide(company.stream.transaction(pan_last4="8001"))
