@@ -76,6 +76,27 @@ def _open_log(settings: Settings) -> Log:
     return KafkaLog(connection)
 
 
+@contextmanager
+def scratch(settings: Settings, where: Literal["embedded", "kafka"]) -> Generator[tuple[Log, Snapshots]]:
+    """A log of its own, with every topic made, and its snapshots. Both are gone afterwards.
+
+    Raises:
+        SettingError: there is no Kafka in the settings.
+    """
+    address = "embedded"
+    if where == "kafka":
+        address = f"{settings.log}{'-' if settings.log.removeprefix(KAFKA).count('/') else '/'}{secrets.token_hex(4)}"
+    with TemporaryDirectory() as folder:
+        own = settings.model_copy(update={"data": Path(folder), "log": address})
+        if where == "kafka" and not address.startswith(KAFKA):
+            raise SettingError(f"setting TIDEGATE_LOG: wanted a Kafka cluster, {KAFKA}host:port; got {settings.log!r}")
+        log = open_log(own)
+        try:
+            yield log, open_snapshots(own)
+        finally:
+            log.drop()
+
+
 def _instance(settings: Settings) -> str:
     """This deployment's name among those that share a log: the same after each start."""
     place = f"{socket.gethostname()}:{settings.data.resolve()}"

@@ -16,6 +16,9 @@ from tidegate.streams.batch import to_batch
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.schema import Schema, load_schema
 
+#: The engine's group: what decides sees what it took, in the order in which it took it.
+GROUP = "engine"
+
 #: Records decided at once: enough that what a batch costs once is nothing beside its records, few enough that the last
 #: of them does not wait for long.
 BATCH_RECORDS = 4096
@@ -65,6 +68,18 @@ def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record
             return
         yield batch
         at |= after(batch)
+
+
+def taken(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
+    """What the engine took between `start` (where a partition is missing: its first record) and `ends`, in its order:
+    both are places in it.
+    """
+    for batch in log.history(GROUP, start, list(dict.fromkeys(place.topic for place in ends))):
+        before = [record for record in batch if record.offset < ends.get(place_of(record), 0)]
+        if before:
+            yield before
+        if len(before) < len(batch):
+            return
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | None]]:

@@ -195,8 +195,8 @@ class EmbeddedLog:
                 at[TopicPartition(record.topic, record.partition)] = record.offset + 1
             yield [record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]]
 
-    def stand_by(self, group: str, stop: threading.Event) -> bool:
-        del group
+    def stand_by(self, group: str, stop: threading.Event, waiting: Callable[[], None]) -> bool:
+        del group, waiting
         return not stop.is_set()
 
     def ends(self, topics: Iterable[str]) -> Positions:
