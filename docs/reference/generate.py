@@ -10,6 +10,8 @@ import click
 import typer.main
 
 from tidegate.cli import app
+from tidegate.intake import graphql_http, limits
+from tidegate.intake.graphql import SCHEMA
 from tidegate.settings import Settings
 from tidegate.streams.schema import STREAMS, Schema, load_schema
 
@@ -111,7 +113,34 @@ def _default(part: Any) -> str:
     return "" if part.default in (None, False) or callable(part.default) else f"`{part.default}`"
 
 
-PAGES = {"streams.md": streams, "settings.md": settings, "commands.md": commands}
+def graphql() -> str:
+    """How it is asked, and the schema."""
+    intro = f"""# GraphQL
+
+`POST /graphql` with a source's API key or a signed token, as any route of the door. Events are sent as JSON in
+variables, checked as by REST, and what is refused is kept in the stream `rejected`:
+
+```sh
+curl localhost:8080/graphql -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{{
+  "query": "mutation($events: [Event!]!) {{ send(stream: transactions, events: $events) {{
+    ... on Taken {{ event_id offset }} ... on Refused {{ step field detail }} }} }}",
+  "variables": {{"events": [{{"event_id": "order-2", ...}}]}}}}'
+```
+
+Subscriptions come as server-sent events, in the manner of graphql-sse: send the same with `Accept: text/event-stream`.
+
+An operation nests at most {limits.MAX_QUERY_DEPTH} fields, gives at most {limits.MAX_QUERY_ALIASES} names to fields and
+costs at most {limits.MAX_QUERY_COST}: a field 1, an event that it sends 1, a decision that it waits for
+{graphql_http.DECISION_COST}, what is listed as often as it is asked for. Several operations in an array are not taken.
+400 says that nothing was done. An error has a `code` in its `extensions`: the last part of the problem's type that REST
+would answer, or `graphql`.
+
+```graphql
+"""
+    return intro + SCHEMA.as_str() + "\n```\n"
+
+
+PAGES = {"streams.md": streams, "graphql.md": graphql, "settings.md": settings, "commands.md": commands}
 
 
 def pages() -> dict[Path, str]:

@@ -7,10 +7,22 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.kernel.windows.variance import count_square, variance_bits
+from tidegate.kernel.machine import compiled
+from tidegate.kernel.windows import variance as engine
 
 # Where they lie in the heap: the sum's two halves, the four words of the squares.
 SUM, SQUARES = 0, 2
+
+
+@compiled.entry
+def count_square(heap, squares, value, sign):
+    engine.count_square(heap, squares, value, sign)
+
+
+@compiled.entry
+def variance_bits(heap, total, squares, count, divisor):
+    return engine.variance_bits(heap, total, squares, count, divisor)
+
 
 VALUES = st.one_of(
     st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([-(2**63), 2**63 - 1, 2**32, -(2**32), 2**31])

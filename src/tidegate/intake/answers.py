@@ -78,6 +78,15 @@ class ListEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reason: str | None = None
 
 
+class GraphqlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """As GraphQL over HTTP has it."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815  # GraphQL's own name
+    extensions: dict[str, Any] | None = None
+
+
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     password: str

@@ -75,21 +75,34 @@ def event_routes(door: Door) -> APIRouter:
         require_stream(principal, TRANSACTIONS)
         content_type(request, among=(JSON,))
         async with door.bodies.read(request) as body:
-            prepared = await door.intake.prepare(TRANSACTIONS, split_nothing, body, principal.name)
-            event = prepared.events[0]
-            if not isinstance(event, Protected):
-                return answer_of(await door.intake.append(TRANSACTIONS, prepared))
-            with door.decisions.expected(event.event_id) as coming:
-                taken = (await door.intake.append(TRANSACTIONS, prepared))[0]
-                assert isinstance(taken, Taken)
-                door.decisions.remember(event.event_id, event.card)
-                decision = await _decided(door, taken, coming)
-        if decision is None:
-            door.metrics.decisions_pending.inc()
-            return pending(event.event_id, event.card)
-        return decided(decision, event.card)
+            taken, decision = await take_and_decide(door, body, principal.name)
+        if isinstance(taken, Refused):
+            return answer_of([taken])
+        card = door.decisions.card(taken.event_id)
+        return pending(taken.event_id, card) if decision is None else decided(decision, card)
 
     return router
+
+
+async def take_and_decide(door: Door, body: bytes, source: str) -> tuple[Taken | Refused, Decision | None]:
+    """Take one transaction and wait for its decision: None if it was refused, or the decision did not come in time.
+
+    Raises:
+        HTTPException: 413, it is too large.
+        OverloadError: the log cannot be written now. Nothing was written.
+    """
+    prepared = await door.intake.prepare(TRANSACTIONS, split_nothing, body, source)
+    event = prepared.events[0]
+    if not isinstance(event, Protected):
+        return (await door.intake.append(TRANSACTIONS, prepared))[0], None
+    with door.decisions.expected(event.event_id) as coming:
+        taken = (await door.intake.append(TRANSACTIONS, prepared))[0]
+        assert isinstance(taken, Taken)
+        door.decisions.remember(event.event_id, event.card)
+        decision = await _decided(door, taken, coming)
+    if decision is None:
+        door.metrics.decisions_pending.inc()
+    return taken, decision
 
 
 async def _decided(door: Door, taken: Taken, coming: asyncio.Future[Decision]) -> Decision | None:

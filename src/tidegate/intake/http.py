@@ -20,6 +20,7 @@ from tidegate.intake.answers import Health
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
 from tidegate.intake.events import event_routes
+from tidegate.intake.graphql_http import graphql_routes
 from tidegate.intake.journal import failed, told
 from tidegate.intake.limits import RETRY_AFTER_S
 from tidegate.intake.lists import list_routes
@@ -87,7 +88,7 @@ def create_app(
     app.openapi = lambda: openapi.describe(app)
     app.add_middleware(_Shell, metrics=door.metrics)
     add_handlers(app)
-    for routes in (event_routes, list_routes, read_routes, person_routes, _operator_routes):
+    for routes in (event_routes, list_routes, read_routes, graphql_routes, person_routes, _operator_routes):
         app.include_router(routes(door))
     return app
 

@@ -51,3 +51,19 @@ SIGN_INS_AT_ONCE = 2
 #: One address may try this many passwords at once, and one more each SIGN_IN_EVERY_S.
 SIGN_IN_BURST = 10
 SIGN_IN_EVERY_S = 6
+
+#: Fields of a GraphQL operation within each other. Ours nest three deep, the introspection that tools send twelve.
+MAX_QUERY_DEPTH = 15
+
+#: Names that a GraphQL operation gives to fields: more would be many requests in one.
+MAX_QUERY_ALIASES = 20
+
+#: Words of a GraphQL document. An event of twenty fields that stands in it is eighty; many belong into variables.
+MAX_QUERY_TOKENS = 5_000
+
+#: What a GraphQL operation may cost: a field 1, an event that it sends 1, a decision that it waits for 100, each as
+#: often as it is asked for. So it may send as many events as a request of REST, or wait for some twenty decisions.
+MAX_QUERY_COST = 2_000
+
+#: GraphQL subscriptions at one time: each reads the log ten times a second.
+MAX_SUBSCRIPTIONS = 50

@@ -18,6 +18,16 @@ from tidegate.streams.schema import STREAMS, load_schema
 
 _REF = "#/components/schemas/{name}"
 
+#: What GraphQL answers; what `data` holds is told by its own schema.
+GRAPHQL_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": ["object", "null"]},
+        "errors": {"type": "array", "items": {"type": "object", "required": ["message"]}},
+    },
+}
+
 _ANSWERS = (
     answers.Problem,
     answers.Taken,
@@ -26,6 +36,7 @@ _ANSWERS = (
     answers.Pending,
     answers.Recent,
     answers.ListEntry,
+    answers.GraphqlRequest,
     answers.SignIn,
     answers.Token,
     answers.Health,
@@ -83,6 +94,10 @@ def entries_body() -> dict[str, Any]:
         NDJSON: {"schema": {"type": "string", "description": "One entry a line."}},
     }
     return _body(content) | {"security": _SECURITY}
+
+
+def graphql_body() -> dict[str, Any]:
+    return _body({JSON: {"schema": ref("GraphqlRequest")}}) | {"security": _SECURITY}
 
 
 def sign_in_body() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -32,6 +32,7 @@ _SLUGS: Mapping[int, str] = {
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
+    406: "not-acceptable",
     408: "slow-body",
     410: "erased",
     413: "too-large",
@@ -83,13 +84,22 @@ def occurrence() -> str:
 
 def add_handlers(app: FastAPI) -> None:
     """Answer every error of the tree, of Starlette and of FastAPI's own checks as a problem."""
-    app.add_exception_handler(TidegateError, _tidegate_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
+    for kind in (TidegateError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, lambda _, error: response_of(error))
 
 
-def _tidegate_error(_: Request, error: Exception) -> Response:
+def problem_of(error: Exception) -> Problem:
+    """The problem that an error is, for answers that hold it beside others."""
+    return msgspec.json.decode(response_of(error).body, type=Problem)
+
+
+def response_of(error: Exception) -> Response:  # noqa: PLR0911  # one a kind of error
+    """The answer that an error is."""
     match error:
+        case HTTPException():
+            return _http_exception(error)
+        case RequestValidationError():
+            return _validation_error(error)
         case EventError():
             return as_response(event_problem(error, occurrence()))
         case AccessError():
@@ -114,8 +124,7 @@ def internal(error: Exception) -> Response:
     return response
 
 
-def _http_exception(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _http_exception(error: HTTPException) -> Response:
     detail = "there is nothing at this address; see /openapi.json" if _by_router(error, 404) else error.detail
     if _by_router(error, 405):
         detail = f"wanted a method among {(error.headers or {}).get('Allow', 'those of /openapi.json')}"
@@ -127,8 +136,7 @@ def _by_router(error: HTTPException, status: int) -> bool:
     return error.status_code == status and error.detail == HTTPStatus(status).phrase
 
 
-def _validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _validation_error(error: RequestValidationError) -> Response:
     # pydantic's messages say what was wanted; what was given stands in `input`, which is not told.
     faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
     return problem_response(422, "request: " + "; ".join(faults))

@@ -1,8 +1,8 @@
 """How the loops of the window engine are compiled: to machine code that runs without Python's lock.
 
 None of these functions makes an array, so that numba need not count references to those it is given: that would cost
-two atomic operations for each array of each call. Division is IEEE 754's and raises nothing: who divides integers looks
-at the divisor first.
+two atomic operations for each array of each call. Loops that call many of them pass addresses on, not arrays. Division
+is IEEE 754's and raises nothing: who divides integers looks at the divisor first.
 """
 
 from __future__ import annotations
@@ -48,14 +48,20 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
     return _njit(function, cache=True, nogil=True, _nrt=False, error_model="numpy")
 
 
+# Made in half the time without what Python could call them by. It must not: the process would crash.
+_INSIDE = {
+    "nogil": True, "_nrt": False, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True
+}  # fmt: skip
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that others of these call."""
-    return _njit(function, nogil=True, _nrt=False, error_model="numpy")
+    """A function that others of these call, and Python never does."""
+    return _njit(function, **_INSIDE)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is copied to where it is called: a call would cost more than what it does."""
-    return _njit(function, nogil=True, _nrt=False, error_model="numpy", forceinline=True)
+    return _njit(function, forceinline=True, **_INSIDE)
 
 
 def _reader(bits: int, result: Any) -> Callable[..., Any]:

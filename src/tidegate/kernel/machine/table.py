@@ -48,6 +48,12 @@ def first_of(heap: Any, table: Any, h: Any) -> Any:
 
 
 @inlined
+def home_in(heap: Any, table: Any, h: Any) -> Any:
+    """The word where the search for a hash begins."""
+    return heap[table + TABLE_AT] + first_of(heap, table, h)
+
+
+@inlined
 def after(heap: Any, table: Any, position: Any) -> Any:
     """The position after another."""
     return (position + 1) & (heap[table + TABLE_SIZE] - 1)
@@ -78,6 +84,18 @@ def find_name(heap: Any, table: Any, h: Any, name: Any) -> Any:
             return EMPTY
         position = after(heap, table, position)
     return position
+
+
+@compiled
+def likely_name(heap: Any, table: Any, h: Any) -> Any:
+    """The first name that the table has of a hash, EMPTY if it has none: what it names is not looked at."""
+    position = first_of(heap, table, h)
+    while entry_at(heap, table, position) != EMPTY:
+        entry = entry_at(heap, table, position)
+        if hash_in(entry) == h:
+            return name_in(entry)
+        position = after(heap, table, position)
+    return EMPTY
 
 
 @compiled

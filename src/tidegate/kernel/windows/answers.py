@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.kernel.machine.compiled import compiled
+from tidegate.kernel.windows.columns import cell
 from tidegate.kernel.windows.extremes import extreme_of
 from tidegate.kernel.windows.layout import (
     AGGREGATE,
@@ -66,9 +67,9 @@ def _end_of_frame(rows: Any, layout: Any, answer: Any, slot: Any) -> Any:
         return False, np.int64(0)
     if layout[answer + ANSWER_KIND] == FIRST:
         row = of_slot(rows, slot, layout[window + LOW])
-    at, verdict = place(rows, row), verdict_of_row(rows, row)
-    is_valid = (rows.heap[at + VALID] >> layout[source + verdict]) & 1 == 1
-    return is_valid, rows.heap[at + layout[source + 3 + verdict]]
+    word, verdict = place(rows, row), verdict_of_row(rows, row)
+    is_valid = (rows.heap[word + VALID] >> layout[source + verdict]) & 1 == 1
+    return is_valid, rows.heap[word + layout[source + 3 + verdict]]
 
 
 @compiled
@@ -79,7 +80,7 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
     first = layout[entity + (COUNTED_ANSWERS if counted else ENTITY_ANSWERS)]
     end = layout[entity + (ENTITY_ANSWERS_END if counted else COUNTED_ANSWERS)]
     for answer in range(first, end, ANSWER_WORDS):
-        kind, source, place = layout[answer + ANSWER_KIND], layout[answer + SOURCE], layout[answer + AGGREGATE]
+        kind, source = layout[answer + ANSWER_KIND], layout[answer + SOURCE]
         known, value = True, np.int64(0)
         if kind in (COUNT, DISTINCT):
             value = of_slot(rows, slot, source)
@@ -98,14 +99,15 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
             front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
             low_time = rows.heap[slot + layout[layout[answer + ANSWER_WINDOW] + LOW_TIME]]
             known, value = extreme_of(rows, layout, front, source, cursor, slot, low_time)
-        answers.values[place, i] = value
-        answers.valid[place, i] = known
+        where = cell(answers, layout[answer + AGGREGATE], i)
+        answers.values[where] = value
+        answers.valid[where] = known
 
 
 @compiled
 def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) -> None:
     """Answer a row that sees nothing of an entity's rows but itself, and of which no label is known."""
-    valid = arrivals.valid[layout[entity + ENTITY_NUMBER], i]
+    valid = arrivals.valid[cell(arrivals, layout[entity + ENTITY_NUMBER], i)]
     for answer in range(layout[entity + ENTITY_ANSWERS], layout[entity + ENTITY_ANSWERS_END], ANSWER_WORDS):
         kind, bit = layout[answer + ANSWER_KIND], layout[answer + ALONE_BIT]
         seen = (
@@ -118,6 +120,7 @@ def answer_alone(layout: Any, entity: Any, arrivals: Any, answers: Any, i: Any) 
         if seen and is_count:
             value = np.int64(1)
         elif seen and kind != VAR_POP:
-            value = arrivals.values[layout[answer + ALONE_VALUE], i]
-        answers.values[layout[answer + AGGREGATE], i] = value
-        answers.valid[layout[answer + AGGREGATE], i] = is_count or (seen and kind != VAR_SAMP)
+            value = arrivals.values[cell(arrivals, layout[answer + ALONE_VALUE], i)]
+        where = cell(answers, layout[answer + AGGREGATE], i)
+        answers.values[where] = value
+        answers.valid[where] = is_count or (seen and kind != VAR_SAMP)

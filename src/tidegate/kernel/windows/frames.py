@@ -323,21 +323,3 @@ def _take_back_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any)
         set_of_slot(rows, slot, APPLIED, label)
     if changed:
         extremes.chain_labelled(rows, layout, entity, slot)
-
-
-@compiled
-def value_demand(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
-    """How many values a row of that time can at most add to each table of values, while it is placed."""
-    demand = 1
-    if layout[entity + LABELS] < 0:
-        return demand
-    column = LINKS_A_LABEL * layout[entity + LABELS]
-    label = of_slot(rows, slot, PENDING)
-    while label != NIL and rows.heap[label + LABEL_TIME] <= time:
-        demand += 1
-        label = labels.half_of(rows, label, LATER + column)
-    label = of_slot(rows, slot, APPLIED)
-    while label != NIL and rows.heap[label + LABEL_TIME] > time:
-        demand += 1
-        label = labels.half_of(rows, label, EARLIER + column)
-    return demand

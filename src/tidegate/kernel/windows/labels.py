@@ -31,6 +31,7 @@ from tidegate.kernel.windows.rowlog import (
     WAITING_TABLE,
     WAITING_WORDS,
     give_back,
+    near_log,
     of_slot,
     set_of_slot,
     take,
@@ -169,8 +170,9 @@ def end_waiting(log: Any, id0: Any, id1: Any, floor: Any) -> Any:
 
 
 @entry
-def forget_waiting(log: Any, floor: Any) -> None:
+def forget_waiting(arrays: Any, floor: Any) -> None:
     """Free all labels that waited too long."""
+    log = near_log(arrays)
     heap = log.heap
     position = 0
     while position < heap[WAITING_TABLE + TABLE_SIZE]:

@@ -71,8 +71,8 @@ COUNT, SUM, DISTINCT, SQUARES, EXTREME = range(5)
 # the chain's first row; its last, the last row that was looked at, and the first row of each window follow.
 TURN, CHAIN, ENDS, CURSORS_END, READS_LABEL, CHAIN_BITS, CHAIN_VALUES, CHAIN_WORDS = 0, 1, 2, 3, 4, 5, 8, 11
 
-# VALUE_TABLE: its registers.
-VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, OCCURRENCE_WORDS = 0, 1, 2, 5, 8
+# VALUE_TABLE: its registers. SAME_COLUMN: the value's number among the arrivals' values, with the label unknown.
+VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, SAME_COLUMN, OCCURRENCE_WORDS = 0, 1, 2, 5, 8, 9
 
 # SOURCE: the slot's word or half that is the running value, or the chain. VALID_COUNT: of a sum or a variance, the
 # slot's half that counts its valid rows; SQUARES_AT: the first word that sums their squares. CURSOR: of an extreme, the
@@ -246,6 +246,7 @@ class _EntityLayout:
         for place, lane in enumerate(self.distinct_lanes):
             table = registers + rowlog.ENTITY_REGISTERS + TABLE_REGISTERS * place
             self.words += [table, self.same[lane], *self._bits(lane), *self._value_words(lane)]
+            self.words.append(plan.lanes[lane])
         edges = self._write_answers(occurrences_at + OCCURRENCE_WORDS * len(self.distinct_lanes))
         record = [self.number, registers, _widest(windows) + plan.lateness_us]
         every = any(running.lane == EVERY_ROW or running.kind in (FIRST, LAST) for running in self.kept)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tidegate.kernel.machine.compiled import compiled, inlined
+from tidegate.kernel.machine.memory import halves_of, words_of
 
 NIL = -1
 
@@ -66,10 +67,18 @@ HISTORY, WAITING_WORDS = 4, 3
 
 
 class Log(NamedTuple):
-    heap: np.ndarray
+    """Arrays where there is room to be made, their addresses in the loops."""
+
+    heap: Any
     """int64[h]"""
-    links: np.ndarray
+    links: Any
     """int32[2h]: the same memory."""
+
+
+@inlined
+def near_log(log: Any) -> Any:
+    """The log by its addresses."""
+    return Log(words_of(log.heap), halves_of(log.heap))
 
 
 class Rows(NamedTuple):

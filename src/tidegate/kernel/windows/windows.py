@@ -25,8 +25,9 @@ from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import Size, WindowPlan
 from tidegate.kernel.windows import rowlog
+from tidegate.kernel.windows.columns import Answered, Columns
 from tidegate.kernel.windows.layout import EVENT_HORIZON, REGISTERS, ROW_SIZE, SLOT_SIZE, lanes_by_entity, lay_out
-from tidegate.kernel.windows.loop import ROW, Columns, run
+from tidegate.kernel.windows.loop import ROW, run
 from tidegate.kernel.windows.rowlog import FRAUD, GENUINE
 from tidegate.kernel.windows.storage import (
     ENOUGH,
@@ -95,7 +96,7 @@ class Windows:
             StateError: more rows would be kept than a log can hold. Arrivals before the one that was too many are in.
         """
         columns = self._columns(arrivals)
-        count = len(columns.times)
+        count = columns.count
         shape = (len(self._plan.aggregates), count)
         answers = Answers(
             values=np.zeros(shape, np.int64),
@@ -103,12 +104,13 @@ class Windows:
             duplicate=np.zeros(count, np.bool_),
             late=np.zeros(count, np.bool_),
         )
+        answered = Answered(count, *answers)
         # No arrivals at all are run too: that is how a host has the loop compiled before the first event comes.
-        done, short = run(self._log, self._layout, columns, 0, answers)
+        done, short = run(self._log, self._layout, columns, 0, answered)
         while short != ENOUGH:
             floor = int(self._log.heap[rowlog.CLOCK_REGISTER] - self._layout[EVENT_HORIZON])
             self._log = with_more(self._log, self._layout, short, floor)
-            done, short = run(self._log, self._layout, columns, done, answers)
+            done, short = run(self._log, self._layout, columns, done, answered)
         return answers
 
     def _columns(self, arrivals: Arrivals) -> Columns:
@@ -119,13 +121,18 @@ class Windows:
         for entity, lanes in enumerate(self._lanes):
             for bit, lane in enumerate(lanes):
                 valid[entity] |= arrivals.valid[lane].astype(np.int64) << bit
+        count = len(arrivals.times)
         return Columns(
+            count=count,
             times=words(arrivals.times),
             ids=words(arrivals.ids),
             kinds=np.ascontiguousarray(arrivals.kinds, np.int8),
             keys=words(arrivals.keys),
             values=words(arrivals.values),
             valid=valid,
+            clocks=np.zeros(count, np.int64),
+            events=np.zeros(count, np.int64),
+            slots=np.zeros(count, np.int64),
         )
 
     def state(self) -> dict[str, np.ndarray]:
