@@ -31,7 +31,7 @@ entries = st.lists(
         ),
         st.sampled_from(sorted(TOPICS)),
         st.integers(0, 5),
-        st.integers(0, 30),
+        st.integers(1, 30),
         st.none() | st.integers(0, 12),
     ),
     min_size=1,

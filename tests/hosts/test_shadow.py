@@ -19,6 +19,7 @@ from tidegate.adapters.embedded import log as embedded
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import NotFoundError
+from tidegate.hosts import shadow
 from tidegate.hosts.diff import shadow_diff
 from tidegate.hosts.shadow import SHADOW_TOPICS, ShadowHost
 from tidegate.ports.log import TopicPartition

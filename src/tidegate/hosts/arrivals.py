@@ -60,7 +60,7 @@ def after(records: Iterable[Record]) -> Positions:
 
 
 def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
-    """What stands between `start` (where a partition is missing: its first record) and `ends`, in order of append."""
+    """What stands between `start` (where a partition is missing: its first record) and `ends`, in the log's order."""
     at = {place: start.get(place, 0) for place in ends}
     while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
         batch = [record for record in log.read(behind, BATCH_RECORDS) if record.offset < ends[place_of(record)]]

@@ -6,10 +6,11 @@ appended first, then decides them; replay reads the file. Doubles are compared b
 
 from __future__ import annotations
 
+import math
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
 from tidegate.hosts.replay import replay
 from tidegate.kernel.arrivals import LABELS, among
 from tidegate.kernel.detector import Detector
-from tidegate.kernel.model import MODEL_SCORE
+from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log
 from tidegate.ports.models import Models
@@ -99,16 +100,14 @@ def append_events(log: Log, source: Path, mapping: FileMapping, *, order: Order,
                 arrived: dict[int, tuple[Schema, dict[str, Any]]] = {}
                 for stream, part in ((mapping.schema.name, own), (LABELS, others)):
                     arrived |= zip(part.at.tolist(), _protected(schemas[stream], part.events), strict=True)
-                log.append([_entry(*arrived[at], count + number) for number, at in enumerate(sorted(arrived))])
+                log.append([_entry(*arrived[at], count + number) for number, at in enumerate(sorted(arrived), start=1)])
                 count += len(arrived)
     return count
 
 
 def _protected(schema: Schema, events: pa.RecordBatch) -> Iterator[tuple[Schema, dict[str, Any]]]:
     """The events as the door writes them: times are integers of microseconds, and nothing is sealed."""
-    columns = [
-        column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in events.columns
-    ]
+    columns = [column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in events.columns]
     nothing = dict.fromkeys(schema.protected_columns)
     for event in pa.RecordBatch.from_arrays(columns, names=events.schema.names).to_pylist():
         yield schema, {**nothing, **{name: event[name] for name in event if name in nothing}}
@@ -153,7 +152,7 @@ def decide_file(source: Path, mapping: FileMapping, detector: Detector, *, order
 
 def compare(decided: Mapping[str, Rows]) -> Parity:
     """Compare all hosts with the first."""
-    (name, expected), *others = decided.items()
+    (_, expected), *others = decided.items()
     mismatches: dict[str, Counter[str]] = {other: Counter() for other, _ in others}
     first: Difference | None = None
     for other, found in others:
@@ -183,6 +182,5 @@ def _differing(
 def _bits(value: Any) -> Any:
     """What two values that are the same have in common. A decision's record has no NaN and no infinity but null."""
     if isinstance(value, float):
-        packed = struct.pack(">d", value)
-        return None if value - value != 0 else packed
-    return (type(value), value) if not isinstance(value, Sequence) or isinstance(value, str) else list(value)
+        return struct.pack(">d", value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, list) else (type(value), value)

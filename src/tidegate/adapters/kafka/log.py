@@ -210,3 +210,9 @@ class KafkaLog:
         ends = self.ends([topic])
         with self._following({place: max(0, end - _IDS_READ) for place, end in ends.items()}) as partitions:
             yield from partitions.until(ends)
+
+
+def drop(connection: Connection) -> None:
+    """Delete all topics and groups whose names begin with the connection's prefix, of which there must be one."""
+    if connection.prefix:
+        Cluster(connection).drop()

@@ -168,6 +168,15 @@ class Cluster:
             before = [KafkaPartition(self.connection.name(at.topic), at.partition, end) for at, end in ends.items()]
             self._asked("expire", self._admin.delete_records, before, request_timeout=REQUEST_TIMEOUT_S)
 
+    def drop(self) -> None:
+        """Delete all topics and groups."""
+        groups = [self.connection.name(group) for group in self.groups()]
+        if groups:
+            self._asked("drop", self._admin.delete_consumer_groups, groups, request_timeout=REQUEST_TIMEOUT_S)
+        topics = [self.connection.name(topic) for topic in self.topics()]
+        if topics:
+            self._asked("drop", self._admin.delete_topics, topics)
+
     def _offsets(self, wanted: Mapping[TopicPartition, OffsetSpec | None]) -> Positions:
         if not wanted:
             return {}

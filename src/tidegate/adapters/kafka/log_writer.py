@@ -114,7 +114,8 @@ class Writer:
                     entry.key.encode(),
                     each.partition,
                     on_delivery=delivered,
-                    timestamp=entry.timestamp_ms,
+                    # The client takes 0 for now.
+                    timestamp=max(1, entry.timestamp_ms),
                     headers=headers(entry, number),
                 )
             except BufferError:
