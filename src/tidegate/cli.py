@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegate.commands.detector import app as detector_app
+from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.options import (
     FOUND_WRONG,
@@ -55,6 +56,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.command()(ingest)
 
 
 def _seconds(text: str) -> float:
@@ -129,7 +131,7 @@ def service() -> None:
 
 @app.command()
 def replay(
-    source: Annotated[Path, typer.Argument(help="A Parquet, CSV or JSON-lines file.")],
+    source: Annotated[Path, typer.Argument(help="A file: Parquet, ORC, Avro, CSV, JSON lines.")],
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder.")],
     out: Annotated[Path, typer.Option(help="The Parquet file to write: a row a decision.")],

@@ -33,6 +33,7 @@ from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.files import FILES
 from tidegate.streams.schema import STREAMS
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def open_log(settings: Settings) -> Log:
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
+    # What was taken is known for ever.
+    log.create(FILES, partitions=1)
     return log
 
 

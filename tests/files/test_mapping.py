@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tidegate.errors import MappingError, NotFoundError, UsageError
+from tidegate.errors import DecodeError, MappingError, NotFoundError, UsageError
 from tidegate.files.mapping import read_mapping
 from tidegate.hosts.ordered import Span, ordered_rows
 
@@ -201,9 +201,9 @@ def test_na_is_a_country_and_nothing_is_null(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "error", "said"),
     [
-        ("source.xlsx", b"", UsageError, "wanted a file named *.parquet, *.csv"),
-        ("source.parquet", b"not parquet", MappingError, "cannot be read as parquet"),
-        ("source.csv", b"", MappingError, "cannot be read as csv"),
+        ("source.xlsx", b"", UsageError, "wanted a file named *.json"),
+        ("source.parquet", b"not parquet", DecodeError, "cannot be read as parquet"),
+        ("source.csv", b"", DecodeError, "wanted CSV that begins with the names of its columns"),
         ("source.jsonl", b'{"id": 1}\n{"id": ', MappingError, "cannot be read as jsonl"),
     ],
 )

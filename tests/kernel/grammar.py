@@ -111,11 +111,15 @@ class Grammar:
 
     def window(self):
         keys = ", ".join(self.rng.sample(KEYS, self.rng.randrange(1, 4)))
+        exclude = self.one_of(("", " EXCLUDE CURRENT ROW", " EXCLUDE NO OTHERS"))
         frame = self.one_of(
             (
-                f"RANGE BETWEEN {self.span()} PRECEDING AND CURRENT ROW",
-                f"RANGE BETWEEN {self.span()} PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW",
+                f"RANGE BETWEEN {self.span()} PRECEDING AND CURRENT ROW{exclude}",
                 f"RANGE BETWEEN INTERVAL '50' WEEK PRECEDING AND {self.span()} PRECEDING",
+                f"RANGE BETWEEN UNBOUNDED PRECEDING AND {self.span()} PRECEDING",
+                f"ROWS BETWEEN {self.rng.randrange(1, 40)} PRECEDING AND CURRENT ROW{exclude}",
+                f"ROWS BETWEEN 40 PRECEDING AND {self.rng.randrange(40)} PRECEDING",
+                f"ROWS UNBOUNDED PRECEDING{exclude}",
             )
         )
         return f"PARTITION BY {keys} ORDER BY event_time {frame}"
@@ -132,9 +136,20 @@ class Grammar:
         condition = self.one_of(("", " FILTER (WHERE is_fraud)", f" FILTER (WHERE {self.flag()})"))
         return f"{call}{condition} OVER {self.one_of((*NAMED, f'({self.window()})'))}"
 
+    def of_row(self):
+        """FIRST_VALUE, LAST_VALUE or LAG."""
+        nulls = self.one_of(("", " IGNORE NULLS", " RESPECT NULLS"))
+        value = self.one_of((*VALUES, *KEYS, f"CASE WHEN {self.flag()} THEN merchant_id END"))
+        lag = self.one_of(
+            (value, f"{value}, 1", f"{value}, 1, NULL", f"{value}, 1, {value.replace('is_fraud', '1 = 1')}")
+        )
+        call = self.one_of((f"FIRST_VALUE({value}{nulls})", f"LAST_VALUE({value}{nulls})", f"LAG({lag}{nulls})"))
+        return f"{call} OVER {self.one_of((*NAMED, f'({self.window()})'))}"
+
     def feature(self):
         return self.one_of(
             (
+                self.of_row(),
                 *(f"CAST({self.number()} AS DOUBLE)", self.text(), self.flag(), self.one_of(TIMES)),
                 *(self.aggregate(), self.aggregate(), f"(COUNT(*) OVER card > {self.number()})"),
             )

@@ -8,7 +8,7 @@ import sys
 from tests.kernel.twin import Row, to_arrivals
 
 from tidegate.kernel.plan import Aggregate, Entity, Window, WindowPlan
-from tidegate.kernel.windows import extremes, frames, occurrences, rowlog
+from tidegate.kernel.windows import counting, extremes, frames, occurrences, rowlog
 from tidegate.kernel.windows.windows import Windows
 
 ROWS_COUNTED = 100
@@ -26,20 +26,24 @@ def counted_link(rows, row, half):
 def main(rows_in_frame):
     plan = WindowPlan(
         entities=(Entity(("merchant",)),),
-        windows=(Window(0, rows_in_frame), Window(0, rows_in_frame, rows_in_frame // 3)),
+        windows=(
+            *(Window(0, rows_in_frame), Window(0, rows_in_frame, rows_in_frame // 3)),
+            *(Window(0, 2 * rows_in_frame, rows=(rows_in_frame, edge)) for edge in (0, rows_in_frame // 3)),
+            Window(0, rows_in_frame, gap_us=20),
+        ),
         lanes=(0,),
         label_lanes=(),
         aggregates=tuple(
             Aggregate(function, window, 0)
-            for window in (0, 1)
-            for function in ("count", "sum", "min", "max", "count_distinct")
+            for window in range(5)
+            for function in ("count", "sum", "min", "max", "count_distinct", "first_known", "last_known")
         ),
         lateness_us=10,
         dedupe_us=0,
         ahead_us=10,
     )
     chance = random.Random(7)
-    for module in (rowlog, extremes, frames, occurrences):
+    for module in (rowlog, extremes, counting, frames, occurrences):
         module.link = counted_link
     windows, steps = Windows(plan), []
     for time in range(2 * rows_in_frame + ROWS_COUNTED):

@@ -12,6 +12,8 @@ from tidegate.kernel.features import MAX_PARTS, compile_features
 from tidegate.kernel.plan import NO_VALUE, Aggregate, Entity, LabelLane, Window
 
 OVER = "OVER (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW)"
+ROWS = "OVER (PARTITION BY pan ORDER BY event_time ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)"
+SESSION = OVER.replace("pan", "pan, session_window(event_time, INTERVAL 5 MINUTE)")
 
 SELECT = f"""
 -- What a card did within the last hour.
@@ -102,6 +104,31 @@ def test_a_window_with_and_without_the_row_is_kept_once():
     )
 
 
+def test_what_no_frame_bounds_in_time_lives_as_long_as_keep_says():
+    items = (f"LAG(amount_minor) {OVER} AS a", f"LAG(amount_minor, 1, 7) {OVER} AS b", f"COUNT(*) {ROWS} AS c",
+             f"LAG(amount_minor IGNORE NULLS) {ROWS} AS d",
+             f"COUNT(*) {OVER.replace('INTERVAL 1 HOUR', 'UNBOUNDED')} AS e",
+             f"COUNT(*) {ROWS.replace('ROW)', 'ROW EXCLUDE CURRENT ROW)')} AS f",
+             f"COUNT(*) {SESSION} AS g")  # fmt: skip
+    features = compile_features("features.sql", select(", ".join(items)), lateness_us=60, dedupe_us=60, keep_us=900)
+    assert features.reads_keep
+    plan = features.plan
+    assert [plan.windows[aggregate.window] for aggregate in plan.aggregates] == [
+        Window(0, 900, rows=(1, 1)),
+        Window(0, 900, rows=(1, 1)),
+        Window(0, 900, rows=(3, 0)),
+        Window(0, 900),
+        Window(0, 900),
+        Window(0, 900, rows=(3, 1)),
+        Window(0, 3_600_000_000, gap_us=300_000_000),
+    ]
+    assert [aggregate.function for aggregate in plan.aggregates] == [
+        *("last_value", "count", "count", "last_known", "count", "count", "count"),
+    ]
+    assert plan.aggregates[3].excludes_row
+    assert not compiled(select(f"COUNT(*) {OVER} AS a")).reads_keep
+
+
 def test_no_other_value_shares_the_lane_that_a_label_overwrites():
     texts = (
         f"COUNT(*) FILTER (WHERE is_fraud) {OVER} AS a",
@@ -127,6 +154,10 @@ def test_a_text_runs_unchanged_in_duckdb():
 def test_a_feature_that_shows_a_person_is_known():
     features = compiled(select("pan, pan_bin, lower(email) AS mail, email IS NULL AS no_mail, length(ip) AS n"))
     assert features.personal == {"pan", "mail"}
+    earlier = (f"FIRST_VALUE(pan) {OVER} AS a, FIRST_VALUE(pan_bin) {OVER} AS b, "
+               f"LAST_VALUE(email IS NULL) {OVER} AS c, "
+               f"lower(LAST_VALUE(coalesce(email, channel)) {OVER}) AS d, COUNT(DISTINCT ip) {OVER} AS e")  # fmt: skip
+    assert compiled(select(earlier)).personal == {"a", "d"}
 
 
 def test_names_are_matched_without_case():
@@ -190,9 +221,27 @@ BROKEN = [
     (select("random() AS a"), 1, 8, "'random'", "one of"),
     (select("amount_minor < 5 < 6 AS a"), 1, 8, "a comparison of a comparison", "parentheses"),
     (select("COUNT(*) AS a"), 1, 8, "COUNT without a window", "OVER"),
-    (select(f"LAG(amount_minor) {OVER} AS a"), 1, 8, "LAG(amount_minor)", "count, sum, avg, min, max"),
-    (select(f"FIRST_VALUE(pan) {OVER} AS a"), 1, 8, "FIRST_VALUE of VARCHAR", "a number"),
-    (select(f"LAST_VALUE(amount_minor) FILTER (WHERE card_present) {OVER} AS a"), 1, 8, "FILTER with", "DuckDB"),
+    (select("LAG(pan) AS a"), 1, 8, "LAG without a window", "OVER"),
+    (select(f"LEAD(pan) {OVER} AS a"), 1, 8, "LEAD(pan)", "lag"),
+    (select(f"LAG(pan) {OVER} AS a"), 1, 8, "LAG(pan), which no time bounds", "`keep` in policy.yaml"),
+    (select(f"LAG(pan, 1, 2, 3) {OVER} AS a"), 1, 8, "LAG of 4 arguments", "LAG(x, offset, default)"),
+    (select(f"LAG(pan, -1) {OVER} AS a"), 1, 17, "-1", "a whole number up to"),
+    (select(f"LAG(pan, amount_minor) {OVER} AS a"), 1, 17, "amount_minor", "written out"),
+    (select(f"LAG(pan, 2147483648) {OVER} AS a"), 1, 17, "2147483648", "up to 2147483647"),
+    (select(f"LAG(pan, 2 IGNORE NULLS) {OVER} AS a"), 1, 8, "LAG of 2 with IGNORE NULLS", "an offset of 1"),
+    (select(f"LAG(amount_minor, 1, pan) {OVER} AS a"), 1, 29, "no BIGINT: CAST of VARCHAR", "a conversion"),
+    (select(f"LAG(card_present, 1, is_fraud) {OVER} AS a"), 1, 29, "the column 'is_fraud'", "a window around it"),
+    (select(f"LAG(INTERVAL 1 DAY) {OVER} AS a"), 1, 8, "LAG of INTERVAL", "a number"),
+    (select(f"LAG(pan) FILTER (WHERE card_present) {OVER} AS a"), 1, 8, "FILTER with LAG", "IGNORE NULLS"),
+    (select(f"FIRST_VALUE(pan, 1) {OVER} AS a"), 1, 8, "FIRST_VALUE of 2 arguments", "one argument"),
+    (
+        select(f"SUM(amount_minor IGNORE NULLS) {OVER} AS a"),
+        1,
+        8,
+        "IGNORE NULLS in SUM",
+        "in FIRST_VALUE, LAST_VALUE and LAG",
+    ),
+    (select(f"LAST_VALUE(amount_minor) FILTER (WHERE card_present) {OVER} AS a"), 1, 8, "FILTER with", "IGNORE NULLS"),
     (select(f"MEDIAN(amount_minor) {OVER} AS a"), 1, 8, "MEDIAN(amount_minor)", "count, sum, avg, min, max, var_samp"),
     (select("STDDEV(amount_minor) AS a"), 1, 8, "STDDEV without a window", "OVER"),
     (select(f"1 + STDDEV(terminal_latitude) {OVER} AS a"), 1, 12, "STDDEV of DOUBLE", "an integer"),
@@ -224,8 +273,57 @@ BROKEN = [
     (select("COUNT(*) OVER (PARTITION BY pan ORDER BY event_time) AS a"), 1, 8, "without a frame", "RANGE BETWEEN"),
     (select(f"COUNT(*) {OVER} AS a").replace("BY event_time", "BY amount_minor"), 1, 49, "amount_minor", "event_time"),
     (select(f"COUNT(*) {OVER} AS a").replace("event_time", "event_time DESC"), 1, 49, "DESC", "ORDER BY event_time"),
-    (select(f"COUNT(*) {OVER} AS a").replace("RANGE", "ROWS"), 1, 8, "the frame ROWS", "RANGE BETWEEN"),
-    (select(f"COUNT(*) {OVER} AS a").replace("INTERVAL 1 HOUR", "UNBOUNDED"), 1, 8, "UNBOUNDED", "RANGE BETWEEN"),
+    (select(f"COUNT(*) {OVER} AS a").replace("RANGE", "ROWS"), 1, 8, "the frame ROWS", "ROWS BETWEEN n PRECEDING"),
+    (select(f"COUNT(*) {OVER} AS a").replace("RANGE", "GROUPS"), 1, 8, "the frame GROUPS", "RANGE BETWEEN"),
+    (select(f"COUNT(*) {OVER} AS a").replace("INTERVAL 1 HOUR", "UNBOUNDED"), 1, 8, "which no time bounds", "`keep`"),
+    (select(f"COUNT(*) {OVER} AS a").replace("INTERVAL 1 HOUR", "5"), 1, 8, "the frame RANGE", "INTERVAL n unit"),
+    (
+        select(f"COUNT(*) {ROWS} AS a"),
+        1,
+        8,
+        "3 PRECEDING AND CURRENT ROW, which no time bounds",
+        "`keep` in policy.yaml",
+    ),
+    (select(f"COUNT(*) {ROWS} AS a").replace("3", "1 + 2"), 1, 8, "1 + 2 PRECEDING", "n PRECEDING"),
+    (select(f"COUNT(*) {ROWS} AS a").replace("CURRENT ROW", "4 PRECEDING"), 1, 8, "which is empty", "the wider edge"),
+    (
+        select(f"COUNT(*) {ROWS} AS a").replace("3 PRECEDING", "CURRENT ROW"),
+        1,
+        8,
+        "ROWS BETWEEN CURRENT",
+        "n PRECEDING",
+    ),
+    (select(f"COUNT(*) {ROWS} AS a").replace("CURRENT ROW", "1 FOLLOWING"), 1, 8, "1 FOLLOWING", "CURRENT ROW | n"),
+    (
+        select(f"COUNT(*) {ROWS} AS a").replace("3 P", "0 P").replace("T ROW", "T ROW EXCLUDE CURRENT ROW"),
+        1,
+        8,
+        "empty",
+        "w",
+    ),
+    (
+        select(f"COUNT(*) {SESSION} AS a").replace("CURRENT ROW", "INTERVAL 1 MINUTE PRECEDING"),
+        1,
+        8,
+        "session",
+        "CURRENT",
+    ),
+    (select(f"COUNT(*) {SESSION} AS a").replace("pan, ", ""), 1, 8, "without PARTITION BY", "PARTITION BY the columns"),
+    (
+        select(f"COUNT(*) {SESSION} AS a").replace("(event_time,", "(pan,"),
+        1,
+        41,
+        "session_window(pan",
+        "event_time, INTERVAL",
+    ),
+    (
+        select(f"COUNT(*) {SESSION} AS a").replace("INTERVAL 5 MINUTE", "5"),
+        1,
+        41,
+        "5)",
+        "session_window(event_time, INT",
+    ),
+    (select("session_window(event_time, INTERVAL 1 DAY) AS a"), 1, 8, "session_window", "PARTITION BY"),
     (select(f"COUNT(*) {OVER} AS a").replace("1 HOUR", "1 MONTH"), 1, 74, "INTERVAL '1' MONTH", "DAY or WEEK"),
     (select(f"COUNT(*) {OVER} AS a").replace("CURRENT ROW", "INTERVAL 2 HOUR PRECEDING"), 1, 8, "empty", "the wider"),
     (select(f"COUNT(*) {OVER} AS a").replace("CURRENT ROW", "INTERVAL 2 HOUR FOLLOWING"), 1, 8, "FOLLOWING", "RANGE"),

@@ -20,7 +20,7 @@ DUCKDB.register("transactions", labelled(transactions([]), {}))
 
 
 def compiled(text):
-    return compile_features("features.sql", text, lateness_us=60, dedupe_us=60)
+    return compile_features("features.sql", text, lateness_us=60, dedupe_us=60, keep_us=60)
 
 
 def types_in_duckdb(text):

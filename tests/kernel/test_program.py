@@ -91,7 +91,7 @@ def test_answers_are_put_in_between_stages():
     evaluation = Evaluation(program, batch(3))
     evaluation.run(0)
     values = np.array([[10, 20, 30], ordered_bits(np.array([-1.5, 0.0, 2.5])), [-5, 0, 7]])
-    evaluation.answer(values, np.array([[True] * 3, [True, False, True], [True] * 3]))
+    evaluation.answer(values, np.array([[True] * 3, [True, False, True], [True] * 3]), {})
     evaluation.run(1)
     found = [evaluation.array(1, index).to_pylist() for index in range(3)]
     assert [found[0], found[1], [float(value) for value in found[2]]] == [

@@ -14,7 +14,7 @@ from tidegate.kernel.detector import compile_detector
 
 DUCKDB = duckdb.connect(config={"threads": 1})
 
-POLICY = "lateness: 10 minutes\ndedupe: 1 day\noutcomes: {review: 40, decline: 80}\ncap: 100\n"
+POLICY = "lateness: 10 minutes\ndedupe: 1 day\nkeep: 1000 days\noutcomes: {review: 40, decline: 80}\ncap: 100\n"
 
 WINDOWS = """
 WINDOW card AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HOUR PRECEDING AND CURRENT ROW),
@@ -26,10 +26,32 @@ WINDOW card AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN INTERVAL 1 HO
        pair AS (PARTITION BY pan, merchant_id ORDER BY event_time
                 RANGE BETWEEN INTERVAL 3 DAY PRECEDING AND INTERVAL 0 SECOND PRECEDING),
        computed AS (PARTITION BY substr(pan, 1, 1), date_trunc('day', event_time), amount_minor // 100, card_present
-                    ORDER BY event_time RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND CURRENT ROW)
+                    ORDER BY event_time RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND CURRENT ROW),
+       last_four AS (PARTITION BY pan ORDER BY event_time ROWS BETWEEN 3 PRECEDING AND CURRENT ROW),
+       earlier AS (PARTITION BY pan ORDER BY event_time ROWS BETWEEN 5 PRECEDING AND 2 PRECEDING),
+       others AS (PARTITION BY terminal_id ORDER BY event_time
+                  ROWS BETWEEN 4 PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW),
+       ever AS (PARTITION BY pan ORDER BY event_time RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
+       all_rows AS (PARTITION BY card_present ORDER BY event_time ROWS UNBOUNDED PRECEDING),
+       long_ago AS (PARTITION BY pan ORDER BY event_time ROWS BETWEEN UNBOUNDED PRECEDING AND 3 PRECEDING),
+       visit AS (PARTITION BY pan, session_window(event_time, INTERVAL 1 HOUR) ORDER BY event_time
+                 RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE CURRENT ROW),
+       day_of_visit AS (PARTITION BY pan, session_window(event_time, INTERVAL 1 HOUR) ORDER BY event_time
+                        RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND CURRENT ROW)
 """
 
-WINDOW_NAMES = ["card", "week", "terminal", "before", "pair", "computed"]
+WINDOW_NAMES = [
+    *("card", "week", "terminal", "before", "pair", "computed"),
+    *("last_four", "earlier", "others", "ever", "all_rows", "long_ago", "visit", "day_of_visit"),
+]
+
+#: DuckDB has no sessions: there the session is a column that is counted up by each row that begins one.
+SESSION = "session_window(event_time, INTERVAL 1 HOUR)"
+SESSIONS = """
+FROM (SELECT *, sum(begins) OVER (PARTITION BY pan ORDER BY event_time ROWS UNBOUNDED PRECEDING) AS session
+      FROM (SELECT *, CASE WHEN event_time - lag(event_time) OVER (PARTITION BY pan ORDER BY event_time)
+                                <= INTERVAL 1 HOUR THEN 0 ELSE 1 END AS begins
+            FROM transactions)) AS transactions"""
 
 INTEGERS = [
     "amount_minor",
@@ -45,6 +67,13 @@ INTEGERS = [
 DOUBLES = ["terminal_latitude", "terminal_latitude * 2 - 1", "sqrt(amount_minor)", "-terminal_latitude"]
 OTHERS = ["event_time", "card_present", "amount_minor > 300"]
 TEXTS = ["merchant_id", "merchant_country || channel", "pan", "lower(merchant_country)"]
+#: With IGNORE NULLS what FILTER is elsewhere.
+SOME = [
+    "CASE WHEN amount_minor > 250 THEN merchant_id END",
+    "CASE WHEN is_fraud THEN channel END",
+    "CASE WHEN NOT is_fraud THEN amount_minor END",
+]
+OFFSETS = ["", ", 0", ", 1", ", 2", ", 7"]
 CONDITIONS = [
     "is_fraud",
     "NOT is_fraud",
@@ -77,12 +106,23 @@ def aggregates():
         st.just("SUM(card_present)"),
     )
     ends = st.builds(
-        "{}_VALUE({}) OVER {}".format,
+        "{}_VALUE({}{}) OVER {}".format,
         st.sampled_from(["FIRST", "LAST"]),
-        st.sampled_from(INTEGERS + DOUBLES + OTHERS + ["is_fraud"]),
-        st.sampled_from(["card", "week", "terminal", "before", "pair"]),
+        st.sampled_from([*INTEGERS, *DOUBLES, *OTHERS, *TEXTS, "is_fraud", *SOME]),
+        st.sampled_from(["", " IGNORE NULLS"]),
+        st.sampled_from(WINDOW_NAMES),
     )
-    return st.one_of(calls.flatmap(over), ends)
+    lags = st.builds(
+        "LAG({}) OVER {}".format,
+        st.one_of(
+            st.builds("{}{}".format, st.sampled_from([*INTEGERS, *DOUBLES, *OTHERS, *TEXTS]), st.sampled_from(OFFSETS)),
+            st.builds("{} IGNORE NULLS".format, st.sampled_from([*INTEGERS, *TEXTS, "is_fraud", *SOME])),
+            st.sampled_from(["amount_minor, 1, -1", "merchant_id, 2, 'none'", "pan, 1, pan", "card_present, 3, NULL"]),
+        ),
+        st.sampled_from(["card", "pair", "before", "last_four", "computed"]),
+    )
+    moved = st.sampled_from(["merchant_country <> LAG(merchant_country) OVER card", "pan = LAG(pan, 1, 'x') OVER ever"])
+    return st.one_of(calls.flatmap(over), ends, lags, moved)
 
 
 def numbers():
@@ -137,6 +177,7 @@ def plain(value):
 def duck(sql, table):
     with DUCKDB.cursor() as cursor:
         cursor.register("transactions", table)
+        sql = sql.replace(SESSION, "session").replace("\nFROM transactions", SESSIONS)
         return cursor.sql(f"{sql} ORDER BY event_time").to_arrow_table()
 
 
@@ -177,6 +218,33 @@ def compare(rows, texts, same):
 @given(st.lists(row, min_size=1, max_size=30), features)
 def test_a_select_gives_duckdbs_bits(rows, texts):
     compare(rows, texts, lambda mine, theirs: plain(mine) == plain(theirs))
+
+
+#: What `keep` leaves of what no frame bounds in time, said to DuckDB by lists over the rows of so long.
+KEPT = {
+    "SUM(amount_minor) OVER last_four": "list_sum((list(amount_minor) OVER week)[-4:])",
+    "COUNT(*) OVER earlier": "coalesce(len((list(1) OVER week)[-6:-3]), 0)",
+    "LAG(merchant_id, 2) OVER card": "(list(merchant_id) OVER week)[-3]",
+    "LAG(amount_minor, 1, -1) OVER card": "coalesce((list(amount_minor) OVER week)[-2], -1)",
+    "LAG(merchant_id IGNORE NULLS) OVER card": "last_value(merchant_id IGNORE NULLS) OVER before",
+    "MAX(amount_minor) OVER ever": "MAX(amount_minor) OVER week",
+}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(row, min_size=1, max_size=30))
+def test_keep_ends_what_no_frame_bounds_in_time(rows):
+    policy = POLICY.replace("1000 days", "7 days")
+    sql = "SELECT " + ", ".join(f"{text} AS f{n}" for n, text in enumerate(KEPT)) + "\nFROM transactions" + WINDOWS
+    detector = compile_detector("test", {"features.sql": sql, "rules.yaml": "rules: []", "policy.yaml": policy})
+    batch, _, _ = settle(rows)
+    mine = Kernel(detector).decide(arrived(batch)).features
+    kept = "SELECT " + ", ".join(f"{text} AS f{n}" for n, text in enumerate(KEPT.values())) + "\nFROM transactions"
+    theirs = duck(kept + WINDOWS, labelled(batch, {}))
+    for n, text in enumerate(KEPT):
+        assert [*map(plain, mine.column(f"f{n}").to_pylist())] == [*map(plain, theirs.column(f"f{n}").to_pylist())], (
+            text
+        )
 
 
 VARIANCES = st.builds(

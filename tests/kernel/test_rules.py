@@ -11,7 +11,7 @@ from tidegate.kernel.detector import compile_detector
 from tidegate.kernel.features import compile_features
 from tidegate.kernel.language.expressions import BIGINT, TIMESTAMP
 from tidegate.kernel.language.yamltext import Yaml
-from tidegate.kernel.policy import compile_policy
+from tidegate.kernel.policy import check_keep, compile_policy
 from tidegate.kernel.rules import compile_rules, spell_value
 
 FEATURES = compile_features(
@@ -143,6 +143,15 @@ def test_policy():
     assert made.outcomes(scores, least).tolist() == [0, 0, 0, 1, 1, 2, 2]
 
 
+def test_keep_is_refused_where_time_bounds_every_frame():
+    root = Yaml.parse("policy.yaml", POLICY + "keep: 90 days\n")
+    assert compile_policy(root).keep_us == 90 * 86_400_000_000
+    check_keep(root, reads_keep=True)
+    check_keep(Yaml.parse("policy.yaml", POLICY), reads_keep=False)
+    with pytest.raises(DetectorError, match=r"policy\.yaml:5:7: found keep: 90 days; expected no `keep`"):
+        check_keep(root, reads_keep=False)
+
+
 def test_what_demoted_rules_add_leads_to_review_at_most():
     points = np.array([30, 60, 90, 90, 200, -10])
     doubted = np.array([30, 30, 60, 5, 200, 0])
@@ -156,6 +165,7 @@ BROKEN_POLICIES = [
     (POLICY.replace("10 minutes", "10"), 1, 11, "'10'", "a text"),
     (POLICY.replace("10 minutes", "1 month"), 1, 11, "'1 month'", "weeks"),
     (POLICY.replace("1 day", "900 days"), 2, 9, "'900 days'", "at most 31 days"),
+    (POLICY + "keep: 9999 days", 5, 7, "'9999 days'", "at most 3660 days"),
     (POLICY.replace("review: 40, ", ""), 3, 11, "no key 'review'", "review, decline"),
     (POLICY.replace("review: 40", "reviw: 40"), 3, 12, "the unknown key 'reviw'", "review"),
     (POLICY.replace("decline: 80", "decline: 101"), 3, 33, "a threshold of 101", "the cap of 100"),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.kernel.twin import Label, Row, Twin, from_answers, hash_of, to_arriva
 
 from tidegate.errors import StateError, UsageError
 from tidegate.kernel.machine.table import TABLE_COUNT
-from tidegate.kernel.plan import MAX_LANES, NO_VALUE, Aggregate, Entity, LabelLane, Window, WindowPlan
+from tidegate.kernel.plan import MAX_LANES, MAX_ROWS, NO_VALUE, Aggregate, Entity, LabelLane, Window, WindowPlan
 from tidegate.kernel.windows import rowlog, storage
 from tidegate.kernel.windows.loop import WITNESSES
 from tidegate.kernel.windows.windows import ROW, Arrivals, Windows
@@ -40,6 +41,8 @@ EVERYTHING = WindowPlan(
             "var_pop",
             "first_value",
             "last_value",
+            "first_known",
+            "last_known",
         )
         for excludes_row in (False, True)
     )
@@ -47,6 +50,19 @@ EVERYTHING = WindowPlan(
     lateness_us=4,
     dedupe_us=10,
     ahead_us=9,
+)
+
+# The same over frames that rows bound, some beside frames that time bounds.
+ROW_WINDOWS = (
+    *(Window(0, 20, rows=(3, 0)), Window(0, 9, rows=(2, 2)), Window(1, 12, rows=(4, 1)), Window(0, 5)),
+    *(Window(0, 30, gap_us=2), Window(1, 6, rows=(MAX_ROWS, 0), gap_us=4)),
+)
+BY_ROWS = replace(
+    EVERYTHING,
+    windows=ROW_WINDOWS,
+    aggregates=tuple(
+        each for each in EVERYTHING.aggregates if not each.excludes_row or ROW_WINDOWS[each.window].rows is None
+    ),
 )
 
 VALUES = st.one_of(
@@ -100,12 +116,12 @@ def engine_answers(plan, events, cuts=(), restore_at=()):
     return answers
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("plan", [EVERYTHING, BY_ROWS])
+@settings(max_examples=200, deadline=None)
 @given(timelines(), st.lists(st.integers(0, 40)), st.sets(st.integers(0, 40)))
-def test_engine_equals_its_twin(events, cuts, restore_at):
-    assert engine_answers(EVERYTHING, events, [cut for cut in cuts if cut < len(events)], restore_at) == twin_answers(
-        EVERYTHING, events
-    )
+def test_engine_equals_its_twin(plan, events, cuts, restore_at):
+    answers = engine_answers(plan, events, [cut for cut in cuts if cut < len(events)], restore_at)
+    assert answers == twin_answers(plan, events)
 
 
 TEN_US = (Window(0, 10),)
@@ -319,7 +335,11 @@ def test_after_a_silence_time_passes_once_enough_events_say_so():
         one_card(windows=(Window(0, 5, 6),)),
         one_card(windows=(Window(0, -1, -1),)),
         one_card(windows=(Window(1, 5),)),
+        one_card(windows=(Window(0, 5, rows=(1, 2)),)),
+        one_card(windows=(Window(0, 5, 1, rows=(2, 1)),)),
+        one_card(windows=(Window(0, 5, 1, gap_us=1),)),
         one_card(Aggregate("sum", 0, -1)),
+        one_card(Aggregate("sum", 0, 0, excludes_row=True), windows=(Window(0, 5, rows=(2, 0)),)),
         one_card(Aggregate("sum", 0, 3)),
         one_card(Aggregate("count", 1, -1)),
         one_card(lateness_us=-1),

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from tidegate.kernel.machine.hashing import ordered_bits
-from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
+from tidegate.kernel.plan import NO_VALUE, Aggregate, Window, WindowPlan
 from tidegate.kernel.windows.loop import WITNESSES
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
 
@@ -95,28 +96,40 @@ class Twin:
 
     def value(self, aggregate: Aggregate, event: Row) -> int | None:
         window = self.plan.windows[aggregate.window]
-        floor = self.clock - self.horizon(window.entity)
-        frame = [
-            row
-            for row in self.rows
-            if (row is event or min(row.time, event.time) >= floor)
-            and row.keys[window.entity] == event.keys[window.entity]
-            and event.time - window.lower_us <= row.time <= event.time - window.upper_us
-            and not (aggregate.excludes_row and row is event)
-        ]
+        frame = [row for row in self.frame(window, event) if not (aggregate.excludes_row and row is event)]
         if aggregate.lane < 0:
             return len(frame)
         lanes = [self.lane(row, aggregate.lane, event.time) for row in frame]
         if aggregate.function in {"first_value", "last_value"}:
-            in_order = [lane for _, lane in sorted(zip(frame, lanes, strict=True), key=lambda pair: pair[0].time)]
-            return in_order[0 if aggregate.function == "first_value" else -1] if in_order else None
+            return lanes[0 if aggregate.function == "first_value" else -1] if lanes else None
         values = [value for value in lanes if value is not None]
+        if aggregate.function in {"first_known", "last_known"}:
+            return values[0 if aggregate.function == "first_known" else -1] if values else None
         if aggregate.function in {"count", "count_distinct"}:
             return len(values if aggregate.function == "count" else set(values))
         if aggregate.function in {"var_samp", "var_pop"}:
             return variance(values, len(values) - (aggregate.function == "var_samp"))
         combine = {"sum": nearest_sum, "min": min, "max": max}[aggregate.function]
         return combine(values) if values else None
+
+    def frame(self, window: Window, event: Row) -> list[Row]:
+        """In order of time, then of arrival."""
+        floor = self.clock - self.horizon(window.entity)
+        before = [
+            row
+            for row in self.rows
+            if (row is event or min(row.time, event.time) >= floor)
+            and row.keys[window.entity] == event.keys[window.entity]
+            and row.time <= event.time
+        ]
+        before.sort(key=lambda row: row.time)
+        if window.gap_us is not None:
+            ends = [at for at, (row, after) in enumerate(pairwise(before)) if after.time - row.time > window.gap_us]
+            before = before[ends[-1] + 1 if ends else 0 :]
+        if window.rows is not None:
+            first, last = (len(before) - 1 - rows for rows in window.rows)
+            before = before[max(first, 0) : max(last + 1, 0)]
+        return [row for row in before if event.time - window.lower_us <= row.time <= event.time - window.upper_us]
 
     def lane(self, row: Row, lane: int, time: int) -> int | None:
         """A lane's value with what was known of the row at a time."""

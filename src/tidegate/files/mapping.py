@@ -18,6 +18,8 @@ from tidegate.files.source import Source
 from tidegate.kernel.language.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 
+EVENT_ID = "event_id"
+
 #: Column of a mapped row that holds its label, beside the stream's own.
 IS_FRAUD = "is_fraud"
 
@@ -64,7 +66,8 @@ class _MappingText(msgspec.Struct, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True):
     """A mapping that was checked against its stream.
 
-    `expressions` are SQL by field of the stream; `is_fraud` is SQL of the label, if the source has one, which becomes
+    `expressions` are SQL by field of the stream; without one for `event_id`, the door names a row by its file and its
+    place there. `is_fraud` is SQL of the label, if the source has one, which becomes
     known `known_after_us` microseconds after the event. `columns` are the types of the source's columns where its
     format has none of its own (CSV, JSON lines) and a guess would be wrong: an id of digits that begins with 0.
     """
@@ -90,20 +93,27 @@ class Mapping(msgspec.Struct, frozen=True):
         """The SELECT list that makes the stream's columns out of a source's.
 
         Raises:
+            MappingError: as `bound`.
+        """
+        return ", ".join(f'{bound} AS "{name}"' for name, bound in self.bound(connection, source).items())
+
+    def bound(self, connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+        """SQL over a source's columns by column of the stream, in order, of the type that the stream has there.
+
+        Raises:
             MappingError: an expression names a column that the source does not have, or gives a type that its field
                 does not take.
         """
         connection.register("source_columns", source.schema.empty_table())
-        listed = [
-            f'{self._bound(connection, field, self.expressions[field.name], source)} AS "{field.name}"'
+        bound = {
+            field.name: self._bound(connection, field, self.expressions[field.name], source)
             for field in _columns(self.schema)
             if field.name in self.expressions
-        ]
+        }
         if self.is_fraud:
-            label = _nullable(IS_FRAUD, "boolean")
-            listed.append(f'{self._bound(connection, label, self.is_fraud, source)} AS "{IS_FRAUD}"')
+            bound[IS_FRAUD] = self._bound(connection, _nullable(IS_FRAUD, "boolean"), self.is_fraud, source)
         connection.unregister("source_columns")
-        return ", ".join(listed)
+        return bound
 
     def _bound(self, connection: duckdb.DuckDBPyConnection, field: Field, expression: str, source: Source) -> str:
         try:
@@ -202,7 +212,15 @@ def read_mapping(path: Path) -> Mapping:
     """
     if not path.is_file():
         raise NotFoundError(f"mapping {path}: there is no such file")
-    name, text = path.name, path.read_bytes()
+    return parse_mapping(path.name, path.read_bytes())
+
+
+def parse_mapping(name: str, text: bytes) -> Mapping:
+    """Check a mapping's YAML against its stream; `name` stands in errors.
+
+    Raises:
+        MappingError: as `read_mapping`.
+    """
     try:
         written = msgspec.yaml.decode(text, type=_MappingText)
         schema = load_schema(written.stream)
@@ -213,7 +231,8 @@ def read_mapping(path: Path) -> Mapping:
         raise MappingError(
             f"mapping {name}: {', '.join(unknown)}: not a field of {schema.name}, which has {', '.join(known)}"
         )
-    if missing := [field.name for field in schema.fields if not field.nullable and field.name not in written.fields]:
+    wanted = [field.name for field in schema.fields if not field.nullable and field.name != EVENT_ID]
+    if missing := [name for name in wanted if name not in written.fields]:
         raise MappingError(f"mapping {name}: {', '.join(missing)}: required by {schema.name}; write an expression")
     if untyped := sorted(column for column, kind in written.columns.items() if kind not in _ARROW):
         raise MappingError(f"mapping {name}: columns: type of {', '.join(untyped)}: wanted one of {', '.join(_ARROW)}")

@@ -1,4 +1,4 @@
-"""The file that a replay reads: Parquet, CSV or JSON lines, as Arrow batches in the order of the file."""
+"""The file that a replay reads, in any of the formats, as Arrow batches in the order of the file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
-import pyarrow.parquet as pq
 
-from tidegate.errors import MappingError, NotFoundError, UsageError
+from tidegate.errors import MappingError
+from tidegate.files.columnar import open_columnar
+from tidegate.files.csvtext import Cells
+from tidegate.files.formats import Kind, kind_of, open_unpacked
 
 #: Column that is added to those of the file: the row, counted from 0.
 ROW = "tidegate_row"
 
-#: Rows of Parquet read at once.
+#: Rows of Parquet, ORC or Avro read at once.
 _READ_ROWS = 65_536
 
 #: Bytes of text read at once. The types of CSV's and JSON's columns are guessed from the first so many.
@@ -26,7 +28,16 @@ _BLOCK_BYTES = 8 << 20
 #: Where Arrow's messages name a column. Nothing else of them is passed on: they quote the value at fault.
 _COLUMN_AT_FAULT = re.compile(r"CSV column #(?P<number>\d+)|Column\(/(?P<name>[^)]*)\)")
 
-SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+
+def csv_conversion(types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
+    """How cells become values. Only the empty text is NULL: NA is a country."""
+    return pyarrow.csv.ConvertOptions(
+        column_types=types,
+        null_values=[""],
+        strings_can_be_null=True,
+        true_values=["true"],
+        false_values=["false"],
+    )
 
 
 class Source(NamedTuple):
@@ -46,45 +57,44 @@ def open_source(path: Path, types: dict[str, pa.DataType], columns: frozenset[st
 
     Raises:
         NotFoundError: there is no such file.
-        UsageError: its suffix is not one of SUFFIXES.
-        MappingError: it cannot be read as what its suffix says; also raised while going through the batches.
+        UsageError: its name ends with none of the suffixes that are read.
+        DecodeError: it is damaged, or not what its name says; also raised while going through the batches.
+        MappingError: a column holds other values than the type that was guessed for it; also raised while going
+            through the batches.
     """
-    if not path.is_file():
-        raise NotFoundError(f"source {path}: there is no such file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"source {path}: wanted a file named *{', *'.join(SUFFIXES)}")
+    kind = kind_of(path)
     rows: int | None = None
     try:
-        if path.suffix.lower() == ".parquet":
-            parquet = pq.ParquetFile(path)
-            rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-            wanted = [name for name in schema.names if name.lower() in columns]
-            batches = parquet.iter_batches(_READ_ROWS, columns=wanted)
-        else:
-            reader = _text_reader(path, types)
+        if kind.format in ("json", "ndjson", "csv"):
+            reader = _text_reader(path, kind, types)
             schema = reader.schema
             wanted = [name for name in schema.names if name.lower() in columns]
             batches = (batch.select(wanted) for batch in reader)
+        else:
+            columnar = open_columnar(path, kind, _READ_ROWS, lambda name: name.lower() in columns)
+            rows, schema = columnar.rows, columnar.schema
+            wanted = [name for name in schema.names if name.lower() in columns]
+            batches = (part.read() for part in columnar.parts)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
     selected = pa.schema([*(schema.field(name) for name in wanted), pa.field(ROW, pa.int64())])
     return Source(schema.names, selected, rows, _numbered(path, selected, batches))
 
 
-def _text_reader(path: Path, types: dict[str, pa.DataType]) -> pa.RecordBatchReader:
-    if path.suffix.lower() == ".csv":
+def _text_reader(path: Path, kind: Kind, types: dict[str, pa.DataType]) -> pa.RecordBatchReader:
+    stream = open_unpacked(path, kind.encoding)
+    if kind.format == "csv":
+        dialect = Cells(path.name, open_unpacked(path, kind.encoding)).dialect
         return pyarrow.csv.open_csv(
-            path,
+            stream,
             read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            # Only the empty text is NULL: NA is a country.
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=types, null_values=[""], strings_can_be_null=True, true_values=["true"],
-                false_values=["false"],
+            parse_options=pyarrow.csv.ParseOptions(
+                newlines_in_values=True, delimiter=dialect.delimiter, quote_char=dialect.quote
             ),
-        )  # fmt: skip
+            convert_options=csv_conversion(types),
+        )
     return pyarrow.json.open_json(
-        path,
+        stream,
         read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES),
         parse_options=pyarrow.json.ParseOptions(explicit_schema=pa.schema(list(types.items())) if types else None),
     )

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidegate.errors import NotFoundError, UsageError
-from tidegate.files.mapping import IS_FRAUD, Mapping
+from tidegate.errors import MappingError, NotFoundError, UsageError
+from tidegate.files.mapping import EVENT_ID, IS_FRAUD, Mapping
 from tidegate.files.source import ROW
 from tidegate.hosts.checkpoint import Checkpoints, Position, State, Tally, sync
 from tidegate.hosts.delayed_labels import DelayedLabels
@@ -137,6 +137,10 @@ def _check(mapping: Mapping, detector: Detector, out: Path) -> None:
         raise NotFoundError(f"out {out}: there is no folder {out.parent}")
     if out.is_dir():
         raise UsageError(f"out {out}: wanted the name of a file, got a folder")
+    if EVENT_ID not in mapping.expressions:
+        raise MappingError(
+            f"mapping {mapping.name}: {EVENT_ID}: a replay tells its decisions by it; write an expression"
+        )
     if mapping.schema.name != detector.stream.name:
         raise UsageError(
             f"mapping {mapping.name} makes {mapping.schema.name}, detector {detector.name} reads {detector.stream.name}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from tidegate.errors import DecodeError
+from tidegate.intake.limits import MAX_EVENT_BYTES
 from tidegate.intake.sensitive import may_be_sensitive, strip_sensitive
 
 JSON = "application/json"
@@ -53,9 +54,31 @@ def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
     fields = _parse(_any.decode, event)
     if not isinstance(fields, dict):
         raise DecodeError("decode", f"decode: wanted a JSON object, got {kind(fields)}; send each event as an object")
+    fields = cast("dict[str, Any]", fields)
     encoded = _encoder.encode(fields)
     if _has_doubled_name(bytes(event), encoded):
         raise DecodeError("decode", "decode: wanted each name once in an object, got one twice; send it once")
+    return _stripped(fields, encoded)
+
+
+def stripped(fields: dict[str, Any]) -> dict[str, Any]:
+    """An event that came in another format than JSON, without sensitive authentication data.
+
+    Raises:
+        DecodeError: it is larger than MAX_EVENT_BYTES as JSON, or nested too deep.
+    """
+    encoded = _encoder.encode(fields)
+    if len(encoded) > MAX_EVENT_BYTES:
+        raise too_large(len(encoded))
+    return _stripped(fields, encoded)
+
+
+def too_large(size: int) -> DecodeError:
+    """An event that is more than the door takes."""
+    return DecodeError("decode", f"decode: wanted events of up to {MAX_EVENT_BYTES} bytes, got {size}; send less")
+
+
+def _stripped(fields: dict[str, Any], encoded: bytes) -> dict[str, Any]:
     nested = b"[" in encoded or b"{" in encoded[1:]
     return strip_sensitive(fields) if nested or may_be_sensitive(encoded) else fields
 
@@ -71,8 +94,10 @@ _KINDS: dict[type, str] = {
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, without the value."""
-    return f"a text of {len(value)} characters" if isinstance(value, str) else _KINDS[type(value)]
+    """What a value is, of JSON or of another format, without the value."""
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def _parse(read: Callable[[bytes | msgspec.Raw], Any], content: bytes | msgspec.Raw) -> Any:

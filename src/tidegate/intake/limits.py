@@ -9,6 +9,9 @@ MAX_BODY_BYTES = 1_048_576
 #: adds a third. So the record of the largest event stays below the log's MAX_RECORD_BYTES.
 MAX_EVENT_BYTES = 200_000
 
+#: Largest original of a refused event: sealed, base64 adds a third, and the record stays below MAX_RECORD_BYTES.
+MAX_ORIGINAL_BYTES = 770_000
+
 #: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
 MAX_EVENTS = 1_000
 
@@ -51,6 +54,15 @@ SIGN_INS_AT_ONCE = 2
 #: One address may try this many passwords at once, and one more each SIGN_IN_EVERY_S.
 SIGN_IN_BURST = 10
 SIGN_IN_EVERY_S = 6
+
+#: Memory of a process that decodes a file: some chunks of the widest rows. What wants more is made to want it.
+MAX_WORKER_BYTES = 2 << 30
+
+#: Processes that decode at most: each goes through the whole file.
+MAX_WORKERS = 8
+
+#: Largest file that is fetched from an address.
+MAX_FETCH_BYTES = 64 << 30
 
 #: Fields of a GraphQL operation within each other. Ours nest three deep, the introspection that tools send twelve.
 MAX_QUERY_DEPTH = 15

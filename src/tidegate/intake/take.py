@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
 
-from tidegate.errors import DecodeError, EventError
+from tidegate.errors import DecodeError
 from tidegate.intake.answers import Refused, Taken
 from tidegate.intake.append import Appender
-from tidegate.intake.decode import Split, decode
+from tidegate.intake.decode import Split
 from tidegate.intake.journal import told
 from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_EVENTS, PREPARING_THREADS
 from tidegate.intake.metrics import Metrics
+from tidegate.intake.prepare import Decoded, Origin, Preparer, Result, decoded
 from tidegate.intake.problems import event_problem
-from tidegate.intake.protect import Event, Protected, protect, reject
-from tidegate.intake.sensitive import mask_undecodable
-from tidegate.intake.validate import Validator
+from tidegate.intake.protect import Protected
 from tidegate.ports.clock import Clock
 from tidegate.ports.keys import Keys
 from tidegate.ports.log import Appended, Entry
-from tidegate.streams.rejected import Rejected
-from tidegate.streams.schema import STREAMS, Schema, load_schema
-
-_encoder = msgspec.json.Encoder()
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """A request's events, ready to be written, in order: each protected, or refused and the entry that tells of it."""
 
-    events: Sequence[Protected | tuple[EventError, Entry]]
+    events: Sequence[Result]
 
     @property
     def entries(self) -> list[Entry]:
@@ -46,9 +40,8 @@ class Intake:
     """
 
     def __init__(self, keys: Keys, clock: Clock, appender: Appender, metrics: Metrics) -> None:
-        self._keys, self._clock, self._appender, self._metrics = keys, clock, appender, metrics
-        self._schemas: Mapping[str, Schema] = {stream: load_schema(stream) for stream in STREAMS}
-        self._validators = {stream: Validator(schema) for stream, schema in self._schemas.items()}
+        self._clock, self._appender, self._metrics = clock, appender, metrics
+        self._preparer = Preparer(keys)
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, "prepare")
 
     def stop(self) -> None:
@@ -89,50 +82,18 @@ class Intake:
             told("rejected", stream=stream, events=len(refused), step=refused[0].step, field=refused[0].field)
 
     def _prepare(self, stream: str, split: Split, body: bytes, source: str) -> Prepared:
-        accepted_ms = self._clock.now_ms()
+        origin = Origin(source, self._clock.now_ms())
         try:
             raw_events = split(body)
             if not raw_events:
                 raise DecodeError("decode", "decode: wanted at least one event, got none; send events as JSON objects")
         except DecodeError as error:
-            return Prepared([(error, self._rejection(stream, source, accepted_ms, error, body))])
+            return Prepared([(error, self._preparer.refuse(stream, Decoded(error, body), error, origin))])
         _check_size(raw_events)
-        checked = [self._check(stream, source, accepted_ms, bytes(raw)) for raw in raw_events]
-        good = [event for event in checked if isinstance(event, Event)]
-        protected = iter(protect(self._keys, self._schemas[stream], good, accepted_ms))
-        return Prepared([next(protected) if isinstance(event, Event) else event for event in checked])
-
-    def _check(self, stream: str, source: str, accepted_ms: int, raw: bytes) -> Event | tuple[EventError, Entry]:
-        event: dict[str, Any] | None = None
-        try:
-            event = decode(raw)
-            fields = self._validators[stream].check(event, accepted_ms * 1000)
-        except EventError as error:
-            original = raw if event is None else event
-            return error, self._rejection(stream, source, accepted_ms, error, original)
-        return Event(fields, {name: value for name, value in event.items() if name not in fields})
-
-    def _rejection(
-        self, stream: str, source: str, accepted_ms: int, error: EventError, original: bytes | dict[str, Any]
-    ) -> Entry:
-        """The entry that tells of a refusal. `original` is an event without sensitive authentication data, or bytes
-        that could not be decoded, which are masked here and kept up to MAX_EVENT_BYTES.
-        """
-        rejected = Rejected(
-            stream=stream,
-            step="decode" if isinstance(error, DecodeError) else "validate",
-            reason=str(error),
-            field=error.field,
-            source=source,
-            accepted_ms=accepted_ms,
-        )
-        kept = (
-            mask_undecodable(original[:MAX_EVENT_BYTES]) if isinstance(original, bytes) else _encoder.encode(original)
-        )
-        return reject(self._keys, rejected, kept)
+        return Prepared(self._preparer.prepare(stream, [decoded(raw) for raw in raw_events], origin))
 
 
-def _result(event: Protected | tuple[EventError, Entry], place: Appended) -> Taken | Refused:
+def _result(event: Result, place: Appended) -> Taken | Refused:
     if isinstance(event, Protected):
         return Taken(event_id=event.event_id, partition=place.partition, offset=place.offset, duplicate=place.duplicate)
     return Refused(problem=event_problem(event[0]))

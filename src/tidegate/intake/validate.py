@@ -117,6 +117,9 @@ class Validator:
                 self._checks.append((field.name, *_PERSONAL.get(field.personal, _NOT_BLANK)))
             elif wanted_by_name:
                 self._checks.append((field.name, *wanted_by_name))
+            elif field.kind == "double":
+                # JSON has no other numbers; Parquet and its like have.
+                self._checks.append((field.name, "a finite number", math.isfinite))
             if field.kind == "string" and not field.personal:
                 self._open_texts.append(field.name)
 

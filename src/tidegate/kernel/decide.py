@@ -19,8 +19,9 @@ from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.plan import Size
 from tidegate.kernel.sequences.tracking import Tracker, follow
-from tidegate.kernel.stages import EVENT_ID, Stages
+from tidegate.kernel.stages import EVENT_ID, Lanes, Stages
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
+from tidegate.kernel.windowtexts import WindowTexts
 
 
 class Kernel:
@@ -40,6 +41,7 @@ class Kernel:
         self._joins = Joins(features.joins)
         self._trackers = [Tracker(sequence) for sequence in detector.sequences]
         self._windows = Windows(features.plan)
+        self._texts = WindowTexts(features.texts)
         self._nothing = Arrived.alone(detector.stream.nothing)
 
     def demote(self, rules: frozenset[str]) -> None:
@@ -67,8 +69,12 @@ class Kernel:
         if labels is not None:
             at += np.searchsorted(labels.at, own.at)
         evaluation = self._stages.begin(events)
-        answers = self._windows.apply(self._arrivals(evaluation, own, labels, at))
-        answered = Answered(answers.values[:, at], answers.valid[:, at])
+        lanes = self._stages.lanes(evaluation)
+        self._texts.take(lanes)
+        answers = self._windows.apply(self._arrivals(evaluation, lanes, own, labels, at))
+        values, valid = answers.values[:, at], answers.valid[:, at]
+        answered = Answered(values, valid, self._texts.answered(values, valid))
+        self._texts.forget(self._windows)
         index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
         decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at], answered)
         if duplicate.any():
@@ -79,7 +85,7 @@ class Kernel:
         """Decide matches by duration: of such a one only its measures are known."""
         rows = due.events.num_rows
         nothing = np.zeros((len(self.detector.compiled.plan.aggregates), rows), np.int64)
-        answered = Answered(nothing, nothing != 0)
+        answered = Answered(nothing, nothing != 0, self._texts.answered(nothing, nothing != 0))
         index, late = np.full(rows, -1), np.zeros(rows, np.bool_)
         return self._decisions(self._stages.begin(due.events), due, index, late, answered)
 
@@ -113,10 +119,15 @@ class Kernel:
         return pa.RecordBatch.from_arrays([*events.columns, *columns], [*events.schema.names, *names])
 
     def _arrivals(
-        self, evaluation: Evaluation, own: Arrived, labels: Arrived | None, at: npt.NDArray[np.int64]
+        self,
+        evaluation: Evaluation,
+        lanes: Lanes,
+        own: Arrived,
+        labels: Arrived | None,
+        at: npt.NDArray[np.int64],
     ) -> Arrivals:
         rows = own.events.num_rows
-        times, values, valid = self._stages.lanes(evaluation)
+        times, values, valid, _ = lanes
         keys = np.empty((len(self._parts), rows, 2), np.int64)
         places = self._parts.copy()
         places[:, 1:] = evaluation.first_hash(places[:, 1:])
@@ -159,7 +170,7 @@ class Kernel:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """The whole state as flat arrays, to be copied or done with before more is decided."""
-        arrays = self._windows.state() | self._joins.state()
+        arrays = self._windows.state() | self._texts.state() | self._joins.state()
         for tracker in self._trackers:
             arrays |= tracker.state()
         return arrays
@@ -175,6 +186,7 @@ class Kernel:
             DamagedError: the arrays are not those of a snapshot of this detector.
         """
         self._windows.restore(arrays)
+        self._texts.restore(arrays)
         self._joins.restore(arrays)
         for tracker in self._trackers:
             tracker.restore(arrays)

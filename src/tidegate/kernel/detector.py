@@ -16,7 +16,7 @@ from tidegate.kernel.language.expressions import DOUBLE, AggregateRef, SqlType, 
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.model import CARD, Loader, Model, compile_card
 from tidegate.kernel.plan import Join
-from tidegate.kernel.policy import Policy, compile_policy
+from tidegate.kernel.policy import Policy, check_keep, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
 from tidegate.kernel.sequences.sequences import Sequence, compile_sequences, with_matches
 from tidegate.streams.schema import Schema, load_schema
@@ -131,7 +131,14 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     version = version_of(texts)
     root = Yaml.parse(POLICY, texts[POLICY])
     policy = compile_policy(root)
-    features = compile_features(FEATURES, texts[FEATURES], lateness_us=policy.lateness_us, dedupe_us=policy.dedupe_us)
+    features = compile_features(
+        FEATURES,
+        texts[FEATURES],
+        lateness_us=policy.lateness_us,
+        dedupe_us=policy.dedupe_us,
+        keep_us=policy.keep_us,
+    )
+    check_keep(root, reads_keep=features.reads_keep)
     check_explained(root, features)
     sequences: tuple[Sequence, ...] = ()
     if SEQUENCES in texts:

@@ -8,7 +8,7 @@ that can't be told (a count of different values, a variance, a key) nothing is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.machine.program import Evaluation
-from tidegate.kernel.plan import CURRENT_ROW, NO_VALUE, Aggregate, WindowPlan
+from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
 from tidegate.kernel.stages import Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
@@ -42,15 +42,23 @@ class Answered(NamedTuple):
     """int64[a, n]"""
     valid: npt.NDArray[np.bool_]
     """bool[a, n]"""
+    texts: Mapping[int, pa.Array[Any]]
+    """The answers that are texts, by their number."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> Answered:
         """Only those to these events."""
-        return Answered(self.values[:, rows], self.valid[:, rows])
+        which: Any = pa.array(rows)
+        texts = {number: column.take(which) for number, column in self.texts.items()}
+        return Answered(self.values[:, rows], self.valid[:, rows], texts)
 
     @classmethod
     def together(cls, parts: Sequence[Answered]) -> Answered:
         """To all these events, one part after the other."""
-        return cls(*(np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True)))
+        return cls(
+            np.concatenate([part.values for part in parts], axis=1),
+            np.concatenate([part.valid for part in parts], axis=1),
+            {number: pa.concat_arrays([part.texts[number] for part in parts]) for number in parts[0].texts},
+        )
 
 
 class _Counted(NamedTuple):
@@ -157,12 +165,12 @@ class Explainer:
         evaluation = self._stages.begin(after)
         plan = self._detector.compiled.plan
         answered, told = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
-        judged = self._stages.judge(evaluation, after, answered.values, answered.valid)
+        judged = self._stages.judge(evaluation, after, *answered)
         return np.where(told, judged.outcome, len(OUTCOMES)).astype(np.int8)
 
     def _lanes(self, evaluation: Evaluation) -> _Counted:
         """What the windows take of each event."""
-        _, values, valid = self._stages.lanes(evaluation)
+        _, values, valid, _ = self._stages.lanes(evaluation)
         of_lane = self._detector.compiled.plan.lanes
         words = np.zeros((len(of_lane), values.shape[1]), np.int64)
         for word, number in zip(words, of_lane, strict=True):
@@ -216,7 +224,7 @@ def with_other_rows(
         told &= ~changed[[part.lane, part.if_fraud, part.if_genuine]].any(axis=0)
     for number, aggregate in enumerate(plan.aggregates):
         lane = aggregate.lane
-        sees_itself = plan.windows[aggregate.window].upper_us == CURRENT_ROW and not aggregate.excludes_row
+        sees_itself = plan.windows[aggregate.window].has_row and not aggregate.excludes_row
         if lane < 0 or lane in by_label or not sees_itself or not changed[lane].any():
             continue
         old, new = ((np.where(each.valid[lane], each.values[lane], 0), each.valid[lane]) for each in (before, after))
@@ -243,7 +251,7 @@ def with_other_rows(
                 valid[number] = new[1] | ~none
             case _:
                 told &= ~changed[lane]
-    return Answered(values, valid), told
+    return Answered(values, valid, answered.texts), told
 
 
 def _count(plan: WindowPlan, aggregate: Aggregate) -> int | None:

@@ -12,12 +12,14 @@ from tidegate.kernel.language.bind import Binder, check_told
 from tidegate.kernel.language.expressions import (
     TIMESTAMP,
     VARCHAR,
+    AggregateRef,
     Column,
     Expression,
     SqlType,
     columns_of,
     walk,
 )
+from tidegate.kernel.language.frames import Frames
 from tidegate.kernel.language.joins import join_plan, scope_of
 from tidegate.kernel.language.sql import Source, check_in_duckdb, parse, spell
 from tidegate.kernel.plan import JoinPlan, WindowPlan
@@ -37,11 +39,6 @@ _CLAUSES = (
     "rows count"
 )
 
-_LABEL_OUTSIDE = (
-    "a window around it, as in COUNT(*) FILTER (WHERE is_fraud) OVER (...): when an event is decided, nobody knows yet "
-    "whether it is fraud"
-)
-
 
 @dataclass(frozen=True)
 class Features:
@@ -57,7 +54,11 @@ class Features:
     """Of each of the plan's lanes, whether a row counts: never NULL."""
     aggregate_types: tuple[SqlType, ...]
     """What each of the plan's aggregates gives."""
+    texts: dict[int, frozenset[int]]
+    """The plan's aggregates that answer a text, and which of the values it may be."""
     plan: WindowPlan
+    reads_keep: bool
+    """Whether a frame has no bound in time of its own."""
     joins: JoinPlan
     private: frozenset[str] = frozenset()
     """Names of matches' measures that show a personal field."""
@@ -75,11 +76,18 @@ class Features:
         for join in self.joins.joins:
             fields |= {join.column(name) for name in load_schema(self.joins.tables[join.table].stream).personal}
         texts = {name: expression for name, expression in self.expressions.items() if expression.type == VARCHAR}
-        return self.private | {name for name, expression in texts.items() if columns_of(expression) & fields}
+        return self.private | {name for name, expression in texts.items() if self._shown(expression) & fields}
+
+    def _shown(self, expression: Expression) -> set[str]:
+        """Names of the columns that a text may show, also of earlier rows."""
+        answered = [node.index for node in walk(expression) if isinstance(node, AggregateRef)]
+        earlier = {value for index in answered for value in self.texts.get(index, ())}
+        return columns_of(expression).union(*(columns_of(self.values[value]) for value in earlier))
 
 
-def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) -> Features:
-    """Compile a SELECT. An item may name those before it, as in DuckDB.
+def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int, keep_us: int | None = None) -> Features:
+    """Compile a SELECT. An item may name those before it, as in DuckDB. `keep_us` is how long rows are kept that no
+    frame bounds in time; without it there may be no such frame.
 
     Raises:
         DetectorError: the text is not one SELECT of the dialect over a stream.
@@ -93,9 +101,9 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
             first = part[0] if isinstance(part, list) else part
             source.fail(first if isinstance(first, exp.Expr) else 0, f"the clause {name.rstrip('_').upper()}", _CLAUSES)
     scope = scope_of(source, select)
-    aggregates = Aggregates(source, scope)
+    aggregates = Aggregates(source, scope, Frames(source, scope, keep_us))
     for window in select.args.get("windows") or []:
-        aggregates.name_window(window)
+        aggregates.frames.name_window(window)
     expressions = _items(source, select.expressions, aggregates)
     if not expressions:
         source.fail(select, "no feature", "SELECT expression AS name, ...")
@@ -103,16 +111,18 @@ def compile_features(file: str, text: str, *, lateness_us: int, dedupe_us: int) 
     values, _ = aggregates.values()
     plan = aggregates.plan(lateness_us=lateness_us, dedupe_us=dedupe_us)
     gathered = [column for entity in plan.entities for column in entity.columns]
-    read = [*expressions.values(), *values, *aggregates.valid, *aggregates.derived.values(), *gathered]
+    read = [*expressions.values(), *values, *aggregates.valid, *aggregates.frames.derived.values(), *gathered]
     joins = join_plan(scope.joined, read, lateness_us=lateness_us)
     return Features(
         stream=scope.stream,
         expressions=expressions,
         values=values,
-        derived=aggregates.derived,
+        derived=aggregates.frames.derived,
         lanes=aggregates.valid,
         aggregate_types=tuple(aggregates.types),
+        texts=aggregates.texts(),
         plan=plan,
+        reads_keep=aggregates.frames.reads_keep,
         joins=joins,
     )
 
@@ -121,7 +131,7 @@ def _items(source: Source, items: list[exp.Expr], aggregates: Aggregates) -> dic
     """The items of the SELECT by name, event_id and event_time left out: they are in every decision anyway."""
     scope = aggregates.scope
     names = dict(scope.names)
-    refused = scope.refused | dict.fromkeys(scope.label, _LABEL_OUTSIDE)
+    refused = scope.refused_outside
     features: dict[str, Expression] = {}
     for item in items:
         node = item.this if isinstance(item, exp.Alias) else item

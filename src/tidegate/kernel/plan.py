@@ -6,7 +6,7 @@ and FILTERs once, when the row arrives; the engine only ever sees integers:
 
     integers, booleans, timestamps, decimals   as they are (a decimal by its unscaled value)
     doubles                                    by `ordered_bits`, which keeps their order (for MIN and MAX)
-    strings                                    by a 64-bit hash (for COUNT DISTINCT)
+    strings                                    by a 64-bit hash (for COUNT DISTINCT, and to find the text again)
 
 so sums are exact and no order of arrival can change them. Lanes of the same expression under several FILTERs share its
 value and differ only in what is valid.
@@ -20,7 +20,17 @@ from typing import Literal, NamedTuple
 from tidegate.kernel.language.expressions import Expression
 
 AggregateFunction = Literal[
-    "count", "sum", "min", "max", "count_distinct", "var_samp", "var_pop", "first_value", "last_value"
+    "count",
+    "sum",
+    "min",
+    "max",
+    "count_distinct",
+    "var_samp",
+    "var_pop",
+    "first_value",
+    "last_value",
+    "first_known",
+    "last_known",
 ]
 
 #: `upper_us` of a frame that ends at the current row.
@@ -28,6 +38,9 @@ CURRENT_ROW = 0
 
 #: A clock's time before any event: far enough from the ends of int64 that a frame's length can be taken off.
 NEVER = -(2**62)
+
+#: Rows of a ROWS frame: no more can be named.
+MAX_ROWS = 2**31 - 1
 
 #: `lane` of COUNT(*): every row counts.
 EVERY_ROW = -1
@@ -51,18 +64,30 @@ class Entity:
 class Window:
     """`RANGE BETWEEN lower PRECEDING AND upper PRECEDING`, both edges included. A row of time s is in the frame of a
     row of time t if t - lower_us <= s <= t - upper_us.
+
+    `rows` (n, m) is `ROWS BETWEEN n PRECEDING AND m PRECEDING`: of these rows, those that come n to m rows before the
+    row in the order of time, then of arrival. `gap_us` is a session's: of these rows, those between which and the row
+    there is no time longer than it without a row.
     """
 
     entity: int
     lower_us: int
     upper_us: int = CURRENT_ROW
+    rows: tuple[int, int] | None = None
+    gap_us: int | None = None
+
+    @property
+    def has_row(self) -> bool:
+        """Whether the row itself is in its frame."""
+        return self.upper_us == CURRENT_ROW and (self.rows is None or self.rows[1] == 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """`lane` is a lane's number or EVERY_ROW. `excludes_row` is EXCLUDE CURRENT ROW: the frame without the row that is
-    answered, but with others of its time. A variance is a double, answered by its `ordered_bits`. FIRST_VALUE and
-    LAST_VALUE take the frame's first or last row whether its value is valid or not.
+    answered, but with others of its time. A variance is a double, answered by its `ordered_bits`. `first_value` and
+    `last_value` take the frame's first or last row whether its value is valid or not, `first_known` and `last_known`
+    (IGNORE NULLS) the first or last whose value is valid.
     """
 
     function: AggregateFunction

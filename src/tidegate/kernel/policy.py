@@ -19,11 +19,16 @@ OUTCOMES: tuple[Outcome, ...] = ("approve", "review", "decline")
 #: Rows are kept for as long as lateness and dedupe say: a month covers any source that comes back from the cold.
 MAX_DURATION_US = 31 * DAY_US
 
+#: What no frame bounds in time may be kept for ten years: no record of a payment has to be kept for longer.
+MAX_KEEP_US = 3660 * DAY_US
+
 
 @dataclass(frozen=True)
 class Policy:
     lateness_us: int
     dedupe_us: int
+    keep_us: int | None
+    """How long rows are kept that no frame bounds in time; None if it does not say."""
     review: int
     """The score from which on an event is reviewed, and `decline` that from which on it is declined."""
     decline: int
@@ -49,7 +54,7 @@ def compile_policy(root: Yaml) -> Policy:
     Raises:
         DetectorError: a key is unknown or missing, a value is wrong, or a threshold can't be reached.
     """
-    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("joins", "model", "explain"))
+    keys = root.mapping(("lateness", "dedupe", "outcomes", "cap"), optional=("keep", "joins", "model", "explain"))
     cap = keys["cap"].number()
     if cap < 1:
         keys["cap"].fail(str(cap), "a cap of 1 or more")
@@ -66,6 +71,7 @@ def compile_policy(root: Yaml) -> Policy:
     return Policy(
         lateness_us=_duration(keys["lateness"]),
         dedupe_us=_duration(keys["dedupe"]),
+        keep_us=_duration(keys["keep"], MAX_KEEP_US) if "keep" in keys else None,
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
@@ -73,8 +79,18 @@ def compile_policy(root: Yaml) -> Policy:
     )
 
 
-def _duration(node: Yaml) -> int:
+def check_keep(root: Yaml, *, reads_keep: bool) -> None:
+    """
+    Raises:
+        DetectorError: it says how long rows are kept that no frame bounds in time, and there is no such frame.
+    """
+    keep = root.items().get("keep")
+    if keep and not reads_keep:
+        keep.fail(f"keep: {keep.words()}", "no `keep`: every frame in features.sql is bounded in time by itself")
+
+
+def _duration(node: Yaml, most_us: int = MAX_DURATION_US) -> int:
     duration_us = node.duration_us()
-    if duration_us > MAX_DURATION_US:
-        node.fail(repr(node.words()), "at most 31 days")
+    if duration_us > most_us:
+        node.fail(repr(node.words()), f"at most {most_us // DAY_US} days")
     return duration_us

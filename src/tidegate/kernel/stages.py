@@ -78,6 +78,8 @@ class Lanes(NamedTuple):
     """int64[v, n]: 0 where there is none."""
     valid: npt.NDArray[np.bool_]
     """bool[l, n]"""
+    texts: Mapping[int, pa.Array[Any]]
+    """Of the values that are texts and that windows may answer, by their number."""
 
 
 class Stages:
@@ -91,9 +93,13 @@ class Stages:
             [Column(name, detector.columns[name]) for name in entity.columns] for entity in features.plan.entities
         ]
         """Of each entity, the parts of its key."""
+        texts = sorted({value for values in features.texts.values() for value in values})
+        first = len(features.values) + len(features.lanes) + 1
+        self._texts = {value: first + place for place, value in enumerate(texts)}
+        """Of each value whose texts windows may answer, where these are among the outputs."""
         self.program = Program(
             [
-                [*map(lane, features.values), *features.lanes, EVENT_TIME],
+                [*map(lane, features.values), *features.lanes, EVENT_TIME, *(features.values[row] for row in texts)],
                 [*features.expressions.values()],
                 # A condition that is NULL does not hold.
                 [Call("coalesce", (rule.when, _FALSE), BOOLEAN) for rule in detector.running],
@@ -120,8 +126,9 @@ class Stages:
     def lanes(self, evaluation: Evaluation) -> Lanes:
         """What `begin` computed."""
         values, known = evaluation.outputs(LANES)
-        kept = len(self.detector.compiled.values)
-        return Lanes(values[-1], values[:kept] * known[:kept], values[kept:-1] != 0)
+        kept, lanes = len(self.detector.compiled.values), len(self.detector.compiled.lanes)
+        texts = {value: evaluation.array(LANES, place) for value, place in self._texts.items()}
+        return Lanes(values[kept + lanes], values[:kept] * known[:kept], values[kept : kept + lanes] != 0, texts)
 
     def judge(
         self,
@@ -129,9 +136,12 @@ class Stages:
         events: pa.RecordBatch,
         answers: npt.NDArray[np.int64],
         valid: npt.NDArray[np.bool_],
+        texts: Mapping[int, pa.Array[Any]],
     ) -> Judged:
-        """Compute what follows from the answers of the windows: int64[a, n] and bool[a, n] for n events."""
-        evaluation.answer(answers, valid)
+        """Compute what follows from the answers of the windows: int64[a, n] and bool[a, n] for n events, and by their
+        number those that are texts.
+        """
+        evaluation.answer(answers, valid, texts)
         evaluation.run(FEATURES)
         values, known = evaluation.outputs(FEATURES)
         model_score = self._model_score(values, known)

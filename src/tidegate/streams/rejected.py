@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Step = Literal["decode", "validate", "protect", "engine"]
+Step = Literal["decode", "map", "validate", "protect", "engine"]
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,12 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The field at fault, if it was one."""
     source: str | None = None
     """Who sent it, if that is known."""
+    file: str | None = None
+    """The name of the file that it stood in, without its folder."""
+    row: int | None = None
+    """Its row there, counted from 1, without a header and blank lines. None of a file: the file itself was refused."""
     accepted_ms: int
     """When the door accepted it, milliseconds since 1970 by the door's clock."""
     sealed: str | None = None
-    """The original, sealed, base64. None when there is nothing to seal: the record in the log is the original."""
+    """The original, sealed, base64. None when there is nothing to seal: the record in the log, or the file, is the
+    original."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from sqlglot import exp
 
 from tidegate.kernel.language import functions
-from tidegate.kernel.language.bind import AGGREGATES, Binder, interval_us, near
-from tidegate.kernel.language.coercions import convert
+from tidegate.kernel.language.bind import AGGREGATES, Binder, whole_number
+from tidegate.kernel.language.coercions import MismatchError, convert
 from tidegate.kernel.language.expressions import (
     BIGINT,
     BOOLEAN,
@@ -20,43 +19,31 @@ from tidegate.kernel.language.expressions import (
     INTERVAL,
     MAX_PRECISION,
     NULL,
-    TIMESTAMP,
     VARCHAR,
     AggregateRef,
     Call,
-    Column,
     Expression,
     Literal,
     SqlType,
-    columns_of,
     decimal,
-    substitute,
     walk,
 )
-from tidegate.kernel.language.joins import LABEL, Scope
+from tidegate.kernel.language.frames import Frame, Frames, index_of
+from tidegate.kernel.language.joins import Scope
+from tidegate.kernel.language.lanes import TRUE, Lanes
 from tidegate.kernel.language.sql import Source, spell
 from tidegate.kernel.plan import (
-    CURRENT_ROW,
     EVERY_ROW,
     MAX_LANES,
+    MAX_ROWS,
     NO_VALUE,
     Aggregate,
     AggregateFunction,
-    Entity,
-    LabelLane,
-    Window,
     WindowPlan,
 )
 
 #: Widest decimal that fits a lane of 64 bits.
 LANE_DIGITS = 18
-
-#: What windows are ordered by: the event's own time.
-_EVENT_TIME = Column("event_time", TIMESTAMP)
-
-_TRUE, _FALSE = Literal(value=True, type=BOOLEAN), Literal(value=False, type=BOOLEAN)
-
-_FRAME = "RANGE BETWEEN INTERVAL n unit PRECEDING AND (CURRENT ROW | INTERVAL n unit PRECEDING) [EXCLUDE CURRENT ROW]"
 
 #: The variances and what they are called: each by the aggregate that answers it. A standard deviation is its root.
 _VARIANCES: dict[str, AggregateFunction] = {
@@ -68,43 +55,15 @@ _VARIANCES: dict[str, AggregateFunction] = {
     "stddev_pop": "var_pop",
 }
 
-#: What takes the value of a frame's first or last row.
-_ENDS = ("first_value", "last_value")
+#: What takes the value of one row, by its place in the frame, and what it takes with IGNORE NULLS.
+_OF_ROW: dict[str, tuple[AggregateFunction, AggregateFunction]] = {
+    "first_value": ("first_value", "first_known"),
+    "last_value": ("last_value", "last_known"),
+    "lag": ("last_value", "last_known"),
+}
 
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """What aggregates count of a row: its value, where FILTER holds."""
-
-    value: Expression
-    where: Expression | None = None
-
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.value,) if self.where is None else (self.value, self.where)
-
-    @property
-    def is_valid(self) -> Expression:
-        """Whether a row counts: never NULL."""
-        has_value = _TRUE
-        if not isinstance(self.value, Literal):
-            has_value = Call("not", (Call("is_null", (self.value,), BOOLEAN),), BOOLEAN)
-        elif self.value.value is None:
-            has_value = _FALSE
-        if self.where is None:
-            return has_value
-        holds = Call("coalesce", (self.where, _FALSE), BOOLEAN)
-        return holds if has_value == _TRUE else Call("and", (has_value, holds), BOOLEAN)
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """A window of the plan, by its number, as the text asks for it: with or without the row itself."""
-
-    window: int
-    excludes_row: bool
+#: LAG(x, offset, default).
+_LAG_ARGUMENTS = 3
 
 
 @dataclass
@@ -113,57 +72,46 @@ class Aggregates:
 
     source: Source
     scope: Scope
+    frames: Frames
     types: list[SqlType] = field(default_factory=list[SqlType])
     """What each aggregate gives."""
-    derived: dict[str, Expression] = field(default_factory=dict[str, Expression])
-    """Columns that rows are gathered by and that no stream has, by name."""
-    _entities: list[Entity] = field(default_factory=list[Entity])
-    _windows: list[Window] = field(default_factory=list[Window])
-    _named: dict[str, _Frame] = field(default_factory=dict[str, _Frame])
-    _lanes: list[_Lane] = field(default_factory=list[_Lane])
-    _shared_lanes: dict[_Lane, int] = field(default_factory=dict[_Lane, int])
-    _label_lanes: dict[_Lane, LabelLane] = field(default_factory=dict[_Lane, LabelLane])
+    lanes: Lanes = field(default_factory=Lanes)
     _aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
 
     @property
     def valid(self) -> tuple[Expression, ...]:
         """Of each lane, whether a row counts."""
-        return tuple(lane.is_valid for lane in self._lanes)
+        return tuple(lane.is_valid for lane in self.lanes.all)
 
     def values(self) -> tuple[tuple[Expression, ...], dict[int, int]]:
         """The values that are kept, each once, and by lane the number of its own; of one only counted, none is kept."""
-        needed = {aggregate.lane for aggregate in self._aggregates if aggregate.function != "count"}
-        for labelled in self._label_lanes.values():
-            if labelled.lane in needed:
-                needed |= {labelled.if_fraud, labelled.if_genuine}
-        values = dict.fromkeys(self._lanes[lane].value for lane in sorted(needed))
+        needed = self.lanes.counted_with(each.lane for each in self._aggregates if each.function != "count")
+        values = dict.fromkeys(self.lanes.all[lane].value for lane in sorted(needed))
         number_of = {value: number for number, value in enumerate(values)}
-        return tuple(values), {lane: number_of[self._lanes[lane].value] for lane in needed}
+        return tuple(values), {lane: number_of[self.lanes.all[lane].value] for lane in needed}
+
+    def texts(self) -> dict[int, frozenset[int]]:
+        """The aggregates that answer a text, and the numbers of the values whose texts these may be."""
+        _, number_of = self.values()
+        return {
+            index: frozenset(number_of[lane] for lane in self.lanes.counted_with([self._aggregates[index].lane]))
+            for index, type_ in enumerate(self.types)
+            if type_ == VARCHAR
+        }
 
     def plan(self, *, lateness_us: int, dedupe_us: int) -> WindowPlan:
         _, numbers = self.values()
         return WindowPlan(
-            entities=tuple(self._entities),
-            windows=tuple(self._windows),
-            lanes=tuple(numbers.get(lane, NO_VALUE) for lane in range(len(self._lanes))),
-            label_lanes=tuple(self._label_lanes.values()),
+            entities=tuple(self.frames.entities),
+            windows=tuple(self.frames.windows),
+            lanes=tuple(numbers.get(lane, NO_VALUE) for lane in range(len(self.lanes.all))),
+            label_lanes=tuple(self.lanes.by_label.values()),
             aggregates=tuple(self._aggregates),
             lateness_us=lateness_us,
             dedupe_us=dedupe_us,
             # One event as far ahead of the others as this leaves these within the lateness.
             ahead_us=lateness_us,
         )
-
-    def name_window(self, node: exp.Expr) -> None:
-        """Take up one window of the WINDOW clause.
-
-        Raises:
-            DetectorError: its name is there already, or it is no window of the dialect.
-        """
-        name = node.name.lower()
-        if name in self._named:
-            self.source.fail(node, f"a second window {name!r}", "another name")
-        self._named[name] = self._window(node)
 
     def bind(self, node: exp.Expr, names: Mapping[str, Expression]) -> Expression:
         """Bind a call with OVER; its argument and FILTER may read `names` and the label.
@@ -177,24 +125,38 @@ class Aggregates:
         name = call.name.lower() if isinstance(call, exp.Anonymous) else type(call).__name__.lower()
         if name not in AGGREGATES:
             self.source.fail(node, f"{spell(call)} over a window", f"one of {', '.join(AGGREGATES)} over a window")
-        if len(call.expressions) != 1:
-            self.source.fail(node, f"{name.upper()} of {len(call.expressions)} arguments", "one argument")
         binder = Binder(self.source, {**names, **self.scope.label}, refused=self.scope.refused)
         where = None if condition is None else self._bind_row(binder, condition, condition=True)
-        argument: exp.Expr = call.expressions[0]
+        arguments: list[exp.Expr] = [*call.expressions]
+        if name not in _OF_ROW:
+            return self._over_rows(node, name, arguments, where, binder)
+        if where is not None:
+            wanted = f"{name.upper()}(CASE WHEN condition THEN x END IGNORE NULLS): DuckDB has no FILTER here"
+            self.source.fail(node, f"FILTER with {name.upper()}", wanted)
+        return self._of_row(node, name, arguments, binder, names)
+
+    def _over_rows(
+        self, node: exp.Expr, name: str, arguments: list[exp.Expr], where: Expression | None, binder: Binder
+    ) -> Expression:
+        """What is made of all rows of a frame."""
+        if any(isinstance(argument, exp.IgnoreNulls) for argument in arguments):
+            wanted = "IGNORE NULLS in FIRST_VALUE, LAST_VALUE and LAG alone"
+            self.source.fail(node, f"IGNORE NULLS in {name.upper()}", wanted)
+        if len(arguments) != 1:
+            self.source.fail(node, f"{name.upper()} of {len(arguments)} arguments", "one argument")
+        (argument,) = arguments
         if isinstance(argument, exp.Star):
             if name != "count" or any(argument.args.values()):
                 self.source.fail(node, f"{name.upper()}({spell(argument)})", "COUNT(*), or an expression in place of *")
-            lane = EVERY_ROW if where is None else self._lane(node, _TRUE, where)
-            return self._aggregate("count", self._over(node), lane, BIGINT)
+            lane = EVERY_ROW if where is None else self._lane(node, TRUE, where)
+            return self._aggregate("count", self.frames.over(node), lane, BIGINT)
         if isinstance(argument, exp.Distinct):
             if name != "count" or len(argument.expressions) != 1 or argument.args.get("on"):
                 self.source.fail(
                     node, f"{name.upper()}({spell(argument)})", "DISTINCT in COUNT alone, of one expression"
                 )
             name, argument = "count_distinct", argument.expressions[0]
-        value = self._bind_row(binder, argument)
-        return self._answer(node, name, value, where)
+        return self._answer(node, name, self._bind_row(binder, argument), where)
 
     def _bind_row(self, binder: Binder, node: exp.Expr, *, condition: bool = False) -> Expression:
         """An expression over the row alone."""
@@ -205,18 +167,12 @@ class Aggregates:
 
     def _answer(self, node: exp.Expr, name: str, value: Expression, where: Expression | None) -> Expression:
         """The aggregate `name` of a row's value."""
-        frame = self._over(node)
+        frame = self.frames.over(node)
         self._check_argument(node, name, value.type)
-        if where is not None and name in _ENDS:
-            self.source.fail(
-                node, f"FILTER with {name.upper()}", f"{name.upper()} without FILTER: DuckDB has none here"
-            )
         match name:
-            case "count":
-                return self._aggregate("count", frame, self._lane(node, value, where), BIGINT)
-            case "count_distinct":
-                return self._aggregate("count_distinct", frame, self._lane(node, value, where), BIGINT)
-            case "min" | "max" | "first_value" | "last_value":
+            case "count" | "count_distinct":
+                return self._aggregate(name, frame, self._lane(node, value, where), BIGINT)
+            case "min" | "max":
                 return self._aggregate(name, frame, self._lane(node, value, where), value.type)
             case _ if name in _VARIANCES:
                 if value.type not in INTEGER_DIGITS:
@@ -231,123 +187,70 @@ class Aggregates:
                     return total
                 return functions.OPERATORS["Div"]((total, self._aggregate("count", frame, lane, BIGINT)))
 
+    def _of_row(
+        self, node: exp.Expr, name: str, arguments: list[exp.Expr], binder: Binder, names: Mapping[str, Expression]
+    ) -> Expression:
+        """FIRST_VALUE, LAST_VALUE and LAG."""
+        most = _LAG_ARGUMENTS if name == "lag" else 1
+        if not 1 <= len(arguments) <= most:
+            wanted = "LAG(x), LAG(x, offset) or LAG(x, offset, default)" if name == "lag" else "one argument"
+            self.source.fail(node, f"{name.upper()} of {len(arguments)} arguments", wanted)
+        ignores_nulls = isinstance(arguments[-1], exp.IgnoreNulls)
+        if isinstance(arguments[-1], exp.IgnoreNulls | exp.RespectNulls):
+            arguments[-1] = arguments[-1].this
+        value = self._bind_row(binder, arguments[0])
+        self._check_argument(node, name, value.type)
+        function = _OF_ROW[name][ignores_nulls]
+        if name != "lag":
+            return self._aggregate(function, self.frames.over(node), self._lane(node, value, None), value.type)
+        outside = Binder(self.source, names, refused=self.scope.refused_outside)
+        return self._lag(node, value, arguments[1:], outside, ignores_nulls=ignores_nulls)
+
+    def _lag(
+        self, node: exp.Expr, value: Expression, rest: list[exp.Expr], outside: Binder, *, ignores_nulls: bool
+    ) -> Expression:
+        """LAG: the last row of the frame that has only the row so many rows before, or all known ones before."""
+        offset = whole_number(self.source, rest[0], MAX_ROWS) if rest else 1
+        default = self._bind_row(outside, rest[1]) if len(rest) > 1 else None
+        if default is not None and default.type != value.type:
+            try:
+                default = functions.cast(default, value.type)
+            except MismatchError as mismatch:
+                self.source.fail(rest[1], f"a default that is no {value.type}: {mismatch.found}", mismatch.expected)
+        if ignores_nulls:
+            if offset != 1:
+                self.source.fail(node, f"LAG of {offset} with IGNORE NULLS", "an offset of 1 with IGNORE NULLS")
+            frame = self.frames.all_before(node)
+            found = self._aggregate("last_known", frame, self._lane(node, value, None), value.type)
+            return found if default is None else Call("coalesce", (found, default), value.type)
+        frame = self.frames.before(node, offset)
+        found = self._aggregate("last_value", frame, self._lane(node, value, None), value.type)
+        if default is None:
+            return found
+        rows = self._aggregate("count", frame, EVERY_ROW, BIGINT)
+        is_none = Call("equal", (rows, Literal(0, BIGINT)), BOOLEAN)
+        return Call("if", (is_none, default, found), value.type)
+
     def _check_argument(self, node: exp.Expr, name: str, type_: SqlType) -> None:
         """That a function which answers one of the values can: SUM and the variances see to themselves."""
         if name != "count" and type_.name == "DECIMAL" and type_.precision > LANE_DIGITS:
             self.source.fail(node, f"{name.upper()} of {type_}", f"a DECIMAL of up to {LANE_DIGITS} digits")
-        if name in ("min", "max", *_ENDS) and type_ in (VARCHAR, INTERVAL):
+        if type_ == INTERVAL and name in ("min", "max", *_OF_ROW):
+            self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN, VARCHAR or TIMESTAMP")
+        if type_ == VARCHAR and name in ("min", "max"):
             self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN or TIMESTAMP")
 
-    def _aggregate(self, function: AggregateFunction, frame: _Frame, lane: int, type_: SqlType) -> Expression:
-        index = _index(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
+    def _aggregate(self, function: AggregateFunction, frame: Frame, lane: int, type_: SqlType) -> Expression:
+        index = index_of(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
         if index == len(self.types):
             self.types.append(type_)
         return AggregateRef(index, type_)
 
     def _lane(self, node: exp.Expr, value: Expression, where: Expression | None) -> int:
-        """The lane of the rows' values, as far as FILTER holds: three lanes if it reads the label."""
-        kept = _Lane(value, where)
-        if not any(LABEL in columns_of(part) for part in kept.parts):
-            lane = self._shared_lane(kept)
-        elif kept in self._label_lanes:
-            lane = self._label_lanes[kept].lane
-        else:
-            unknown, fraud, genuine = (
-                _Lane(*(substitute(part, LABEL, Literal(label, BOOLEAN)) for part in kept.parts))
-                for label in (None, True, False)
-            )
-            # A label picks another in this lane's place, so that it may be no other's; the two it picks from are read.
-            lane = len(self._lanes)
-            self._lanes.append(unknown)
-            self._label_lanes[kept] = LabelLane(lane, self._shared_lane(fraud), self._shared_lane(genuine))
-        if len(self._lanes) > MAX_LANES:
+        lane = self.lanes.of(value, where)
+        if len(self.lanes.all) > MAX_LANES:
             self.source.fail(node, f"more than {MAX_LANES} different values in windows", "fewer arguments and FILTERs")
         return lane
-
-    def _shared_lane(self, lane: _Lane) -> int:
-        if lane not in self._shared_lanes:
-            self._shared_lanes[lane] = len(self._lanes)
-            self._lanes.append(lane)
-        return self._shared_lanes[lane]
-
-    def _over(self, node: exp.Expr) -> _Frame:
-        """The window after OVER: one of the WINDOW clause, or one written out."""
-        name = node.args.get("alias")
-        if name is None:
-            return self._window(node)
-        if node.args.get("spec") or node.args.get("order") or node.args.get("partition_by"):
-            self.source.fail(node, "a window that changes another", "a window by its name, or written out in full")
-        if name.name.lower() not in self._named:
-            wanted = near(name.name, self._named) if self._named else "OVER (PARTITION BY ...)"
-            self.source.fail(name, f"the unknown window {name.name!r}", wanted)
-        return self._named[name.name.lower()]
-
-    def _window(self, node: exp.Expr) -> _Frame:
-        """PARTITION BY columns ORDER BY event_time RANGE BETWEEN ... PRECEDING AND ... EXCLUDE ..."""
-        parts: list[exp.Expr] = node.args.get("partition_by") or []
-        if not parts:
-            self.source.fail(
-                node, "a window without PARTITION BY", "PARTITION BY the columns that rows are gathered by"
-            )
-        binder = Binder(self.source, self.scope.names, refused=self.scope.refused)
-        columns = dict.fromkeys(self._key(part, binder.bind(part)) for part in parts)
-        self._order(binder, node)
-        lower_us, upper_us, excludes_row = self._frame(node)
-        window = Window(_index(self._entities, Entity(tuple(columns))), lower_us, upper_us)
-        return _Frame(_index(self._windows, window), excludes_row)
-
-    def _key(self, node: exp.Expr, key: Expression) -> str:
-        """The name of a column that rows are gathered by; what is no column becomes one, named by its text."""
-        if key.type in INTEGER_DIGITS:
-            key = key if isinstance(key, Column) else convert(key, BIGINT)
-        elif key.type not in (BOOLEAN, VARCHAR, TIMESTAMP):
-            wanted = "an integer, BOOLEAN, VARCHAR or TIMESTAMP to partition by"
-            self.source.fail(node, f"{spell(node)} of type {key.type}", wanted)
-        if isinstance(key, Column):
-            return key.name
-        for name, other in self.derived.items():
-            if other == key:
-                return name
-        name = " ".join(node.sql().split())
-        self.derived[name] = key
-        return name
-
-    def _order(self, binder: Binder, node: exp.Expr) -> None:
-        order = node.args.get("order")
-        keys: list[exp.Expr] = order.expressions if order else []
-        by_time = [
-            key
-            for key in keys
-            if isinstance(key.this, exp.Column) and not key.args.get("desc") and binder.bind(key.this) == _EVENT_TIME
-        ]
-        if len(keys) != 1 or not by_time:
-            self.source.fail(
-                order or node, spell(order) if order else "a window without ORDER BY", "ORDER BY event_time"
-            )
-
-    def _frame(self, node: exp.Expr) -> tuple[int, int, bool]:
-        """`lower_us` and `upper_us` of the frame, and whether it excludes the row."""
-        spec = node.args.get("spec")
-        if spec is None:
-            self.source.fail(node, "a window without a frame", _FRAME)
-        words = {name: part.upper() for name, part in spec.args.items() if isinstance(part, str)}
-        start, end = spec.args.get("start"), spec.args.get("end")
-        found = f"the frame {spell(spec)}"
-        upper_us = CURRENT_ROW
-        if isinstance(end, exp.Interval) and words.get("end_side") == "PRECEDING":
-            upper_us = interval_us(self.source, end)
-        elif end is not None and words.get("end") != "CURRENT ROW":
-            self.source.fail(node, found, _FRAME)
-        exclude = spec.args.get("exclude")
-        without = exclude.name.upper() if exclude else "NO OTHERS"
-        ranged = words.get("kind") == "RANGE" and words.get("start_side") == "PRECEDING"
-        if not ranged or not isinstance(start, exp.Interval) or without not in ("CURRENT ROW", "NO OTHERS"):
-            self.source.fail(node, found, _FRAME)
-        lower_us = interval_us(self.source, start)
-        if upper_us > lower_us:
-            self.source.fail(node, f"{found}, which is empty", "the wider INTERVAL first")
-        # A frame that ends before the row never has it.
-        return lower_us, upper_us, without == "CURRENT ROW" and upper_us == 0
 
 
 def sum_type(source: Source, node: exp.Expr, name: str, type_: SqlType) -> SqlType:
@@ -365,10 +268,3 @@ def sum_type(source: Source, node: exp.Expr, name: str, type_: SqlType) -> SqlTy
         )
         source.fail(node, f"{name.upper()} of {type_}", wanted)
     return decimal(MAX_PRECISION, type_.scale) if type_.name == "DECIMAL" else HUGEINT
-
-
-def _index(items: list[_Item], item: _Item) -> int:
-    """Where the item is in the list; it is put at the end if it is not there."""
-    if item not in items:
-        items.append(item)
-    return items.index(item)

@@ -36,11 +36,14 @@ from tidegate.kernel.language.times import DAY_US, UNITS_US
 AGGREGATES = (
     *("count", "sum", "avg", "min", "max"),
     *("var_samp", "var_pop", "variance", "stddev_samp", "stddev_pop", "stddev"),
-    *("first_value", "last_value"),
+    *("first_value", "last_value", "lag"),
 )
 
+#: The key that gathers rows by session.
+SESSION = "session_window"
+
 #: What is to come, so that a message can say that it is not a typing error.
-_NOT_YET = ("lag", "lead", "row_number", "median")
+_NOT_YET = ("lead", "row_number", "median")
 
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 
@@ -166,6 +169,8 @@ class Binder:
             self.source.fail(node, f"{name.upper()} without a window", f"{name.upper()}(...) OVER (...)")
         if name in _NOT_YET:
             self.source.fail(node, f"{name.upper()}", f"one of the window functions {', '.join(AGGREGATES)}")
+        if name == SESSION:
+            self.source.fail(node, name, "it in PARTITION BY, as in PARTITION BY pan, session_window(...)")
         if name not in functions.FUNCTIONS:
             known = [*functions.FUNCTIONS, *AGGREGATES]
             self.source.fail(node, f"the unknown function {node.name!r}", near(name, known))
@@ -255,6 +260,18 @@ def interval_us(source: Source, node: exp.Expr) -> int:
     if not re.fullmatch(r"\d{1,9}", number) or length is None:
         source.fail(node, spell(node), wanted)
     return int(number) * length
+
+
+def whole_number(source: Source, node: exp.Expr, most: int) -> int:
+    """A whole number that is written out.
+
+    Raises:
+        DetectorError: it is none, or more than `most`.
+    """
+    text = str(node.this) if isinstance(node, exp.Literal) and not node.is_string else ""
+    if not re.fullmatch(r"\d{1,19}", text) or source.runs_on(node) or int(text) > most:
+        source.fail(node, spell(node), f"a whole number up to {most}, written out")
+    return int(text)
 
 
 #: DuckDB does not parse one of these beside another without parentheses.

@@ -21,6 +21,12 @@ from tidegate.streams.schema import STREAMS, Schema, load_schema
 LABEL = "is_fraud"
 LABELLED_STREAM = "transactions"
 
+#: Where the label may be read instead.
+LABEL_OUTSIDE = (
+    "a window around it, as in COUNT(*) FILTER (WHERE is_fraud) OVER (...): when an event is decided, nobody knows yet "
+    "whether it is fraud"
+)
+
 _TIME = "event_time"
 
 _FORM = "ASOF LEFT JOIN stream AS c ON t.key = c.key AND t.event_time >= c.event_time"
@@ -51,6 +57,11 @@ class Scope:
     refused: dict[str, str] = field(default_factory=dict[str, str])
     """Names that two tables have, and what to write instead."""
     joined: list[Joined] = field(default_factory=list[Joined])
+
+    @property
+    def refused_outside(self) -> dict[str, str]:
+        """Names that may not be read outside of a window, and what to write instead."""
+        return self.refused | dict.fromkeys(self.label, LABEL_OUTSIDE)
 
     def add(self, table: str, columns: dict[str, Expression]) -> None:
         """Let the columns of one more table be read."""

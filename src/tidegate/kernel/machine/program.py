@@ -6,7 +6,7 @@ that come from elsewhere: the answers of windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,8 @@ class Program:
         nodes = dict.fromkeys(node for stage in stages for output in stage for node in walk(output))
         self.answers = max((node.index + 1 for node in nodes if isinstance(node, AggregateRef)), default=0)
         """How many rows of a batch's values, the first ones, the windows fill."""
+        self.text_answers = [node for node in nodes if isinstance(node, AggregateRef) and node.type == VARCHAR]
+        """Those of the answers that are texts."""
         self.rows = self.answers
         """How many rows of values a batch has."""
         read = [node for node in dict.fromkeys([*nodes, *hashed]) if isinstance(node, Column)]
@@ -85,10 +87,10 @@ class Program:
         """What is loaded and is a text or hashed, each by its number."""
         made = [call for call in self._steps.calls if texts.is_of_texts(call)]
         later = [call for call in self._steps.calls if self._steps.is_needed_later(call)]
-        for node in [*read, *made]:
+        for node in [*read, *made, *self.text_answers]:
             if node.type == VARCHAR or node in self._hashed:
                 self.text_of[node] = len(self.text_of)
-        for node in dict.fromkeys([*read, *made, *later]):
+        for node in dict.fromkeys([*read, *made, *later, *self.text_answers]):
             self.row_of[node] = self._new_rows(node.type)
         literals = [node.value for node in nodes if isinstance(node, Literal) and isinstance(node.value, str)]
         self.literals = list(dict.fromkeys(literals))
@@ -100,7 +102,7 @@ class Program:
             self._write(step)
         code, words, known = self._registers.settle()
         self.registers = words, words.view(np.float64), words.view(np.uint64), known
-        self.columns = self._loaded(read)
+        self.columns, self.answered = self._loaded(read), self._loaded(self.text_answers)
         steps = [self._step(step, part) for step, part in enumerate(code)]
         firsts = [0, *(last + 1 for last in self._steps.lasts)]
         self.stages = [steps[first : last + 1] for first, last in zip(firsts, self._steps.lasts, strict=False)]
@@ -151,7 +153,7 @@ class Program:
             return self._registers.constant((self.literals.index(node.value),))
         if isinstance(node, Literal):
             return assemble.constant(self._registers, node)
-        if not isinstance(node, AggregateRef):
+        if not isinstance(node, AggregateRef) or node.type == VARCHAR:
             return self._registers.load(self.row_of[node], _words(node.type))
         answer = self._registers.load(node.index)
         if assemble.is_decimal(node.type):
@@ -176,6 +178,7 @@ class Evaluation:
         """Of the program's literals, then of the rows of each text or hashed column."""
         self.hashes[:count] = program.literal_hashes
         self._made: dict[Call, pa.Array[Any]] = {}
+        self._answered: Mapping[int, pa.Array[Any]] = {}
         self._load(program.columns, [batch.column(name) for name in program.columns.names])
 
     def run(self, stage: int) -> None:
@@ -188,9 +191,13 @@ class Evaluation:
                 self._load(step.made, [self._made[call] for call, _ in step.functions])
             machine.run(step.code, self.values, self.known, self.hashes, *program.registers)
 
-    def answer(self, values: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> None:
-        """Put in the answers of windows, a row each."""
+    def answer(
+        self, values: npt.NDArray[np.int64], known: npt.NDArray[np.bool_], answered: Mapping[int, pa.Array[Any]]
+    ) -> None:
+        """Put in the answers of windows, a row each; those that are texts by their number."""
         self.values[: len(values)], self.known[: len(known)] = values, known
+        self._answered = answered
+        self._load(self._program.answered, [answered[node.index] for node in self._program.text_answers])
 
     def put(self, answer: AggregateRef, values: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> None:
         """Put in one value of each row, as the answer of a window would be, if an expression reads it."""
@@ -228,6 +235,8 @@ class Evaluation:
             return self._batch.column(node.name)
         if isinstance(node, Call) and node in self._made:
             return self._made[node]
+        if isinstance(node, AggregateRef) and node.index in self._answered:
+            return self._answered[node.index]
         if node.type == VARCHAR:
             return self._texts(row)
         return to_arrow(self.values[row : row + _words(node.type)], self.known[row], node.type)
@@ -237,7 +246,8 @@ class Evaluation:
         nothing = pa.nulls(self._rows, pa.string())
         all_texts: list[pa.Array[Any]] = [pa.array(self._program.literals, pa.string())]
         for node in self._program.text_of:
-            there = node.type == VARCHAR and (isinstance(node, Column) or node in self._made)
+            answered = isinstance(node, AggregateRef) and node.index in self._answered
+            there = node.type == VARCHAR and (isinstance(node, Column) or node in self._made or answered)
             all_texts.append(self._array(node, row) if there else nothing)
         numbers: Any = pa.array(self.values[row], mask=self.known[row] == 0)
         return pa.concat_arrays(all_texts).take(numbers)

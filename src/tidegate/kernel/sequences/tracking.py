@@ -146,7 +146,7 @@ class Tracker:
         texts = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
         evaluation = Evaluation(self._measures, texts if columns else pa.RecordBatch.from_struct_array(nothing))
         answers = self._measures.answers
-        evaluation.answer(complete.values[:answers], complete.valid[:answers])
+        evaluation.answer(complete.values[:answers], complete.valid[:answers], {})
         evaluation.run(0)
         return [evaluation.array(0, index) for index in range(len(self.sequence.measures))]
 

@@ -38,7 +38,7 @@ from tidegate.kernel.windows.layout import (
     VAR_POP,
     VAR_SAMP,
 )
-from tidegate.kernel.windows.rowlog import NIL, VALID, of_slot, place, time_of, verdict_of_row
+from tidegate.kernel.windows.rowlog import NIL, VALID, is_from, of_slot, place, time_of, verdict_of_row
 from tidegate.kernel.windows.variance import variance_bits
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
@@ -63,10 +63,11 @@ def _end_of_frame(rows: Any, layout: Any, answer: Any, slot: Any) -> Any:
     """Whether the first or the last row of a frame is there and has a value, and the value."""
     window, source = layout[answer + ANSWER_WINDOW], layout[answer + SOURCE]
     row = of_slot(rows, slot, layout[layout[answer + ANSWER_FRONT] + HIGH])
-    if row == NIL or time_of(rows, row) < rows.heap[slot + layout[window + LOW_TIME]]:
+    low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
+    if row == NIL or not is_from(rows, row, time_of(rows, row), low, low_time):
         return False, np.int64(0)
     if layout[answer + ANSWER_KIND] == FIRST:
-        row = of_slot(rows, slot, layout[window + LOW])
+        row = low
     word, verdict = place(rows, row), verdict_of_row(rows, row)
     is_valid = (rows.heap[word + VALID] >> layout[source + verdict]) & 1 == 1
     return is_valid, rows.heap[word + layout[source + 3 + verdict]]
@@ -97,8 +98,9 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
             known, value = _end_of_frame(rows, layout, answer, slot)
         else:
             front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
-            low_time = rows.heap[slot + layout[layout[answer + ANSWER_WINDOW] + LOW_TIME]]
-            known, value = extreme_of(rows, layout, front, source, cursor, slot, low_time)
+            window = layout[answer + ANSWER_WINDOW]
+            low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
+            known, value = extreme_of(rows, layout, front, source, cursor, slot, low, low_time)
         where = cell(answers, layout[answer + AGGREGATE], i)
         answers.values[where] = value
         answers.valid[where] = known

@@ -1,11 +1,14 @@
-"""MIN and MAX. Each row keeps its better: the last row before it that has a better value (before a row without a value:
-that has any). The frame's newest row, its better, the better of that and so on hold the best of every run of rows that
-ends there.
+"""MIN and MAX, and the first and last values that are known. Each row keeps its better: the last row before it that has
+a better value (before a row without a value: that has any). The frame's newest row, its better, the better of that and
+so on hold the best of every run of rows that ends there.
 
 The rows with a value that no later row is as good as are a chain with two ends, the monotone queue of sliding-window
 extremes, as of the last row that was looked at. All windows of a front share it: each has a cursor to its first row in
 the chain, whose value is the answer. If the frames end before the last row that was looked at, because a row out of
 order is answered, the answer is found along the betters.
+
+For the last known value a row with a value is better than all before it, for the first than all after it: its chain is
+all rows with a value.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from tidegate.kernel.windows.layout import (
     CHAINS,
     CHAINS_END,
     CURSORS_END,
+    EARLIEST,
     ENDS,
     FRONT_WORDS,
     FRONTS,
     FRONTS_END,
     HIGH,
+    LATEST,
     READS_LABEL,
     TURN,
 )
@@ -37,7 +42,9 @@ from tidegate.kernel.windows.rowlog import (
     VALID,
     following,
     is_after,
+    is_from,
     is_kept,
+    is_up_to,
     link,
     of_slot,
     place,
@@ -59,10 +66,17 @@ def _has_value(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
 
 
 @inlined
-def _rank(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
-    """A row's value, turned so that the greatest is best."""
-    value = rows.heap[place(rows, row) + layout[chain + CHAIN_VALUES + verdict_of_row(rows, row)]]
-    return value ^ layout[chain + TURN]
+def _value(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
+    return rows.heap[place(rows, row) + layout[chain + CHAIN_VALUES + verdict_of_row(rows, row)]]
+
+
+@inlined
+def _is_as_good(rows: Any, layout: Any, chain: Any, row: Any, other: Any) -> Any:
+    """Whether a row is as good as another before it, both with a value."""
+    turn = layout[chain + TURN]
+    if turn in (EARLIEST, LATEST):
+        return turn == LATEST
+    return _value(rows, layout, chain, row) ^ turn >= _value(rows, layout, chain, other) ^ turn
 
 
 @inlined
@@ -94,8 +108,8 @@ def _append(rows: Any, layout: Any, chain: Any, slot: Any, row: Any) -> None:
     if not _has_value(rows, layout, chain, row):
         set_link(rows, row, links + 1, better)
         return
-    rank, first = _rank(rows, layout, chain, row), of_slot(rows, slot, ends + _FIRST)
-    while better != NIL and _rank(rows, layout, chain, better) <= rank:
+    first = of_slot(rows, slot, ends + _FIRST)
+    while better != NIL and _is_as_good(rows, layout, chain, row, better):
         _move_cursors(rows, layout, chain, slot, better, row)
         better = NIL if better == first else _better(rows, layout, chain, better)
     set_link(rows, row, links, NIL)
@@ -123,11 +137,11 @@ def _drop_older(rows: Any, layout: Any, chain: Any, slot: Any, floor: Any) -> No
 @compiled
 def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> Any:
     """The better of a row that was put into its key's list, NIL if there is none that is not older than `floor`."""
-    has_value, rank = _has_value(rows, layout, chain, row), _rank(rows, layout, chain, row)
+    has_value = _has_value(rows, layout, chain, row)
     better = preceding(rows, row)
     while better != NIL and time_of(rows, better) >= floor:
         better_has_value = _has_value(rows, layout, chain, better)
-        if better_has_value and (not has_value or _rank(rows, layout, chain, better) > rank):
+        if better_has_value and not (has_value and _is_as_good(rows, layout, chain, row, better)):
             return better
         better = _kept_better(rows, layout, chain, better)
     return NIL
@@ -136,10 +150,10 @@ def _better_before(rows: Any, layout: Any, chain: Any, row: Any, floor: Any) -> 
 @compiled
 def _is_best_to(rows: Any, layout: Any, chain: Any, row: Any, last: Any) -> Any:
     """Make a row the better of those after it that it is better than; whether it is better than all, to the last."""
-    rank, later = _rank(rows, layout, chain, row), row
+    later = row
     while later != last:
         later = following(rows, later)
-        if _has_value(rows, layout, chain, later) and _rank(rows, layout, chain, later) >= rank:
+        if _has_value(rows, layout, chain, later) and _is_as_good(rows, layout, chain, later, row):
             return False
         better = _kept_better(rows, layout, chain, later)
         if better == NIL or is_after(rows, row, better):
@@ -219,36 +233,44 @@ def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any) -> None:
 
 
 @compiled
-def extreme_of(rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
-    """Whether an extreme has a value, and the value: of the rows not older than `low_time` up to the front."""
+def extreme_of(
+    rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
+) -> Any:  # fmt: skip
+    """Whether an extreme has a value, and the value: of the rows from `low`, of `low_time`, up to the front."""
     high = of_slot(rows, slot, layout[front + HIGH])
     found, best = False, np.int64(0)
-    if high == NIL or time_of(rows, high) < low_time:
+    if high == NIL or not is_from(rows, high, time_of(rows, high), low, low_time):
         return found, best
-    if high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT):
-        row = _first_in_frame(rows, layout, chain, cursor, slot, low_time)
+    is_newest = high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+    if is_newest or layout[chain + TURN] == EARLIEST:
+        row = _first_in_frame(rows, layout, chain, cursor, slot, low, low_time)
         set_of_slot(rows, slot, cursor, row)
-        if row != NIL:
-            return True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+        if row != NIL and (is_newest or is_up_to(rows, row, high)):
+            return True, _value(rows, layout, chain, row)
         return found, best
     row = high if _has_value(rows, layout, chain, high) else _kept_better(rows, layout, chain, high)
-    while row != NIL and time_of(rows, row) >= low_time:
-        found, best = True, _rank(rows, layout, chain, row) ^ layout[chain + TURN]
+    while row != NIL and is_from(rows, row, time_of(rows, row), low, low_time):
+        found, best = True, _value(rows, layout, chain, row)
         row = _kept_better(rows, layout, chain, row)
     return found, best
 
 
 @compiled
-def _first_in_frame(rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low_time: Any) -> Any:
-    """The first row in the chain that is not older than `low_time`, sought from where it was before."""
+def _first_in_frame(
+    rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
+) -> Any:  # fmt: skip
+    """The first row in the chain that does not come before `low`, sought from where it was before."""
     row = of_slot(rows, slot, cursor)
     if row == NIL:
         row = of_slot(rows, slot, layout[chain + ENDS] + _LAST)
-    while row != NIL and time_of(rows, row) < low_time:
+    while row != NIL and not is_from(rows, row, time_of(rows, row), low, low_time):
         row = link(rows, row, layout[chain + CHAIN])
     if row == NIL:
         return row
     first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
-    while row != first and time_of(rows, _better(rows, layout, chain, row)) >= low_time:
-        row = _better(rows, layout, chain, row)
+    while row != first:
+        better = _better(rows, layout, chain, row)
+        if not is_from(rows, better, time_of(rows, better), low, low_time):
+            break
+        row = better
     return row

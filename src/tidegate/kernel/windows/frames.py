@@ -12,27 +12,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.kernel.machine.compiled import compiled, inlined
-from tidegate.kernel.windows import extremes, labels, occurrences, variance
+from tidegate.kernel.machine.compiled import compiled
+from tidegate.kernel.windows import extremes, labels, occurrences, rowframes
+from tidegate.kernel.windows.counting import (
+    AFTER,
+    BEFORE,
+    BOTH,
+    count,
+    count_row,
+    high_time_of,
+    set_low,
+)
 from tidegate.kernel.windows.layout import (
     ACCUMULATOR_WORDS,
     ACCUMULATORS,
     ACCUMULATORS_END,
     BITS,
-    COUNT,
-    DISTINCT,
     FRONT_WORDS,
     FRONTS,
     FRONTS_END,
     HIGH,
-    KIND,
     LABELS,
-    LINKS_OF_SAME,
     LOW,
     LOW_TIME,
     LOWER,
-    RUNNING,
-    SUM,
+    ROW_FRONTS,
+    TIP,
     UPPER,
     VALUE_WORDS,
     WINDOW_WORDS,
@@ -41,7 +46,6 @@ from tidegate.kernel.windows.layout import (
 )
 from tidegate.kernel.windows.rowlog import (
     APPLIED,
-    BEGIN_OF_TIME,
     EARLIER,
     END_OF_TIME,
     HEAD,
@@ -57,7 +61,8 @@ from tidegate.kernel.windows.rowlog import (
     VALID,
     VERDICT_SHIFT,
     following,
-    link,
+    is_from,
+    is_up_to,
     of_slot,
     place,
     preceding,
@@ -65,72 +70,6 @@ from tidegate.kernel.windows.rowlog import (
     time_of,
     verdict_of_row,
 )
-
-_LOW_HALF = 0xFFFFFFFF
-
-# Which neighbours of the same value could be in the frame: those before a row, as it is the frame's newest; those after
-# it, as it is the oldest; or both.
-_BEFORE, _AFTER, _BOTH = 1, 2, 3
-
-
-@compiled
-def _is_only_one(rows: Any, row: Any, same: Any, low_time: Any, high_time: Any, neighbours: Any) -> Any:
-    """Whether no neighbour of the same value is in the frame from `low_time` to `high_time`."""
-    if neighbours & _BEFORE:
-        before = link(rows, row, same)
-        if before != NIL and time_of(rows, before) >= low_time:
-            return False
-    if neighbours & _AFTER:
-        after = link(rows, row, same + 1)
-        if after != NIL and time_of(rows, after) <= high_time:
-            return False
-    return True
-
-
-@compiled
-def _count(
-    rows: Any, layout: Any, slot: Any, accumulator: Any, row: Any, verdict: Any, sign: Any, low_time: Any,
-    high_time: Any, neighbours: Any,
-) -> None:  # fmt: skip
-    """Count a row in (sign 1) or out (-1) of an accumulator by a verdict."""
-    heap, at = rows.heap, place(rows, row)
-    bit = layout[accumulator + BITS + verdict]
-    if bit >= 0 and (heap[at + VALID] >> bit) & 1 == 0:
-        return
-    kind, running = layout[accumulator + KIND], layout[accumulator + RUNNING]
-    if kind == COUNT:
-        rows.links[2 * slot + running] += sign
-    elif kind == DISTINCT:
-        if _is_only_one(rows, row, layout[accumulator + LINKS_OF_SAME], low_time, high_time, neighbours):
-            rows.links[2 * slot + running] += sign
-    else:
-        value = heap[at + layout[accumulator + VALUE_WORDS + verdict]]
-        if kind == SUM:
-            heap[slot + running] += sign * (value >> 32)
-            heap[slot + running + 1] += sign * (value & _LOW_HALF)
-        else:
-            variance.count_square(heap, slot + running, value, sign)
-
-
-@compiled
-def _count_row(
-    rows: Any, layout: Any, slot: Any, window: Any, row: Any, sign: Any, low_time: Any, high_time: Any, neighbours: Any
-) -> None:
-    """Count a row in or out of a window by its verdict."""
-    verdict = verdict_of_row(rows, row)
-    for accumulator in range(layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END], ACCUMULATOR_WORDS):
-        _count(rows, layout, slot, accumulator, row, verdict, sign, low_time, high_time, neighbours)
-
-
-@inlined
-def _high_time(rows: Any, high: Any) -> Any:
-    return time_of(rows, high) if high != NIL else BEGIN_OF_TIME
-
-
-@inlined
-def _set_low(rows: Any, layout: Any, slot: Any, window: Any, low: Any, low_time: Any) -> None:
-    set_of_slot(rows, slot, layout[window + LOW], low)
-    rows.heap[slot + layout[window + LOW_TIME]] = low_time
 
 
 @compiled
@@ -140,27 +79,27 @@ def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower
     if low_time >= lower:
         return
     low = of_slot(rows, slot, layout[window + LOW])
-    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    high_time = high_time_of(rows, of_slot(rows, slot, layout[front + HIGH]))
     while low_time < lower:
         if low_time <= high_time:
-            _count_row(rows, layout, slot, window, low, -1, low_time, high_time, _AFTER)
+            count_row(rows, layout, slot, window, low, -1, low_time, high_time, AFTER)
         low = following(rows, low)
         low_time = time_of(rows, low) if low != NIL else END_OF_TIME
-    _set_low(rows, layout, slot, window, low, low_time)
+    set_low(rows, layout, slot, window, low, low_time)
 
 
 @compiled
 def _lower_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
     """Count in what is not older than `lower`."""
     low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
-    high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+    high_time = high_time_of(rows, of_slot(rows, slot, layout[front + HIGH]))
     row = preceding(rows, low) if low != NIL else of_slot(rows, slot, TAIL)
     while row != NIL and time_of(rows, row) >= lower:
         low, low_time = row, time_of(rows, row)
         if low_time <= high_time:
-            _count_row(rows, layout, slot, window, row, 1, low_time, high_time, _AFTER)
+            count_row(rows, layout, slot, window, row, 1, low_time, high_time, AFTER)
         row = preceding(rows, row)
-    _set_low(rows, layout, slot, window, low, low_time)
+    set_low(rows, layout, slot, window, low, low_time)
 
 
 @compiled
@@ -169,7 +108,7 @@ def _enter_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: 
     for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
         low_time = rows.heap[slot + layout[window + LOW_TIME]]
         if time >= low_time:
-            _count_row(rows, layout, slot, window, row, 1, low_time, time, _BEFORE)
+            count_row(rows, layout, slot, window, row, 1, low_time, time, BEFORE)
     extremes.append_row(rows, layout, front, slot, row, of_slot(rows, slot, layout[front + HIGH]))
     set_of_slot(rows, slot, layout[front + HIGH], row)
 
@@ -180,13 +119,13 @@ def _leave_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: 
     for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
         low_time = rows.heap[slot + layout[window + LOW_TIME]]
         if time >= low_time:
-            _count_row(rows, layout, slot, window, row, -1, low_time, time, _BEFORE)
+            count_row(rows, layout, slot, window, row, -1, low_time, time, BEFORE)
     set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
 
 
 @compiled
 def _move_forward(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
-    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+    for front in range(layout[entity + FRONTS], layout[entity + ROW_FRONTS], FRONT_WORDS):
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             _raise_low(rows, layout, slot, front, window, max(time - layout[window + LOWER], floor))
         high, upper = of_slot(rows, slot, layout[front + HIGH]), time - layout[front + UPPER]
@@ -200,7 +139,7 @@ def _move_forward(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, flo
 
 @compiled
 def _move_back(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) -> None:
-    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+    for front in range(layout[entity + FRONTS], layout[entity + ROW_FRONTS], FRONT_WORDS):
         high, upper = of_slot(rows, slot, layout[front + HIGH]), time - layout[front + UPPER]
         while high != NIL and time_of(rows, high) > upper:
             _leave_front(rows, layout, slot, front, high, time_of(rows, high))
@@ -225,29 +164,35 @@ def move(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) 
         if reads_labels:
             _take_back_labels(rows, layout, entity, slot, time)
         _move_back(rows, layout, entity, slot, time, floor)
+    if layout[entity + TIP] >= 0:
+        rowframes.move(rows, layout, entity, slot, time, floor, time < clock)
 
 
 @compiled
 def count_in(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, time: Any, floor: Any) -> None:
     """Count a row that was just put into the list of its key, whose state is as of the row's time."""
-    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+    for front in range(layout[entity + FRONTS], layout[entity + ROW_FRONTS], FRONT_WORDS):
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             if rows.heap[slot + layout[window + LOW_TIME]] > time:
-                _set_low(rows, layout, slot, window, row, time)
+                set_low(rows, layout, slot, window, row, time)
         extremes.insert_row(rows, layout, front, slot, row, floor)
         if layout[front + UPPER] == 0:
             _enter_front(rows, layout, slot, front, row, time)
+    if layout[entity + TIP] >= 0:
+        rowframes.count_in(rows, layout, entity, slot, row, time, floor)
 
 
 @compiled
 def leave(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) -> None:
     """Take a row that is older than `floor` out of all frames and off all cursors."""
-    for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+    for front in range(layout[entity + FRONTS], layout[entity + ROW_FRONTS], FRONT_WORDS):
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             _raise_low(rows, layout, slot, front, window, floor)
         if of_slot(rows, slot, layout[front + HIGH]) == row:
             set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
         extremes.leave(rows, layout, front, slot, row, floor)
+    if layout[entity + TIP] >= 0:
+        rowframes.leave(rows, layout, entity, slot, row, floor)
 
 
 @compiled
@@ -257,10 +202,13 @@ def _count_by_verdict(
     """Count a row, in all frames that it is in, in or out of what it counts in by one verdict and not by the other."""
     time = time_of(rows, row)
     for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
-        high_time = _high_time(rows, of_slot(rows, slot, layout[front + HIGH]))
+        high = of_slot(rows, slot, layout[front + HIGH])
+        if not is_up_to(rows, row, high):
+            continue
+        high_time = high_time_of(rows, high)
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
-            low_time = rows.heap[slot + layout[window + LOW_TIME]]
-            if not low_time <= time <= high_time:
+            low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
+            if not is_from(rows, row, time, low, low_time):
                 continue
             first, end = layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END]
             for accumulator in range(first, end, ACCUMULATOR_WORDS):
@@ -269,7 +217,7 @@ def _count_by_verdict(
                     layout[bits + verdict] != layout[bits + other]
                     or layout[values + verdict] != layout[values + other]
                 ):  # fmt: skip
-                    _count(rows, layout, slot, accumulator, row, verdict, sign, low_time, high_time, _BOTH)
+                    count(rows, layout, slot, window, accumulator, row, verdict, sign, low_time, high_time, BOTH)
 
 
 @compiled

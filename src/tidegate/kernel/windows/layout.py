@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tidegate.errors import UsageError
 from tidegate.kernel.machine.table import TABLE_REGISTERS
-from tidegate.kernel.plan import EVERY_ROW, MAX_LANES, NO_VALUE, Aggregate, Window, WindowPlan
+from tidegate.kernel.plan import EVERY_ROW, MAX_ROWS, NO_VALUE, Aggregate, Window, WindowPlan
 from tidegate.kernel.windows import rowlog
 
 #: Longest span of time in a plan, some 146,000 years: times within as much of 1970 can be added to it in 64 bits.
@@ -29,7 +28,8 @@ EVENT_HORIZON, LATENESS, AHEAD, ENTITIES, ENTITIES_END, EVENT_SIZE, LABEL_SIZE, 
 
 # REGISTERS: of the entity, in the heap. HORIZON: as EVENT_HORIZON, for its rows. EVERY: whether a row counts that no
 # lane counts. LABELS: which of the entities that read labels it is, or -1. NAMES_END: the slot's first half that is
-# not a name. The first row's value comes from the arrivals' column that stands at VALUES.
+# not a name. Of the fronts, those from ROW_FRONTS on are of `rowframes`, and TIP is the slot's half that is their tip,
+# or -1. The first row's value comes from the arrivals' column that stands at VALUES.
 (
     ENTITY_NUMBER,
     REGISTERS,
@@ -42,21 +42,27 @@ EVENT_HORIZON, LATENESS, AHEAD, ENTITIES, ENTITIES_END, EVENT_SIZE, LABEL_SIZE, 
     VALUES,
     VALUES_END,
     FRONTS,
+    ROW_FRONTS,
     FRONTS_END,
+    TIP,
     OCCURRENCES,
     OCCURRENCES_END,
     ENTITY_ANSWERS,
     COUNTED_ANSWERS,
     ENTITY_ANSWERS_END,
     ENTITY_WORDS,
-) = range(18)
+) = range(20)
 
-# HIGH: the slot's half that is the last row not newer than the frames' end.
-UPPER, HIGH, WINDOWS, WINDOWS_END, CHAINS, CHAINS_END, FRONT_WORDS = range(7)
+# UPPER: how much before the row the frames end, in microseconds, or in rows. HIGH: the slot's half that is the last row
+# of the frames. BEHIND: the half that counts the rows between it and the tip.
+UPPER, HIGH, WINDOWS, WINDOWS_END, CHAINS, CHAINS_END, BEHIND, FRONT_WORDS = range(8)
 
 # LOW: the slot's half that is the first row not older than the frame's start. LOW_TIME: the word that is its time,
 # END_OF_TIME if there is none: it stands here so that the row need not be looked at to see that it stays.
-LOWER, LOW, LOW_TIME, ACCUMULATORS, ACCUMULATORS_END, WINDOW_WORDS = range(6)
+# Of `rowframes`, MOST: how many rows there may be in the frame, IN_FRAME: the slot's half that counts them, and GAP:
+# the microseconds that end a session, or NO_GAP.
+LOWER, LOW, LOW_TIME, ACCUMULATORS, ACCUMULATORS_END, WINDOW_FRONT, MOST, IN_FRAME, GAP, WINDOW_WORDS = range(10)
+NO_GAP = -1
 
 # RUNNING: the running value in the slot. A count is a half. A sum has two words: of the upper halves of its values,
 # which are signed, and of the lower ones, so that it is exact for as many rows as a log can hold, whatever their
@@ -66,10 +72,13 @@ LOWER, LOW, LOW_TIME, ACCUMULATORS, ACCUMULATORS_END, WINDOW_WORDS = range(6)
 KIND, RUNNING, LINKS_OF_SAME, BITS, VALUE_WORDS, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6, 9
 COUNT, SUM, DISTINCT, SQUARES, EXTREME = range(5)
 
-# TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN.
+# TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN;
+# or EARLIEST or LATEST, where the first or last that is there is best, whatever its value.
 # CHAIN: the row's half that links it to the next in the chain; the one before follows. ENDS: the slot's half that is
 # the chain's first row; its last, the last row that was looked at, and the first row of each window follow.
 TURN, CHAIN, ENDS, CURSORS_END, READS_LABEL, CHAIN_BITS, CHAIN_VALUES, CHAIN_WORDS = 0, 1, 2, 3, 4, 5, 8, 11
+
+EARLIEST, LATEST = 1, 2
 
 # VALUE_TABLE: its registers. SAME_COLUMN: the value's number among the arrivals' values, with the label unknown.
 VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, SAME_COLUMN, OCCURRENCE_WORDS = 0, 1, 2, 5, 8, 9
@@ -84,52 +93,19 @@ ANSWER_WINDOW, ANSWER_FRONT, EXCLUDES_ROW, ALONE_BIT, ALONE_VALUE, ANSWER_WORDS 
 # bits and three words, as BITS and VALUE_WORDS are.
 VAR_SAMP, VAR_POP, FIRST, LAST = 5, 6, 7, 8
 
+_TURNS = {"min": -1, "max": 0, "first_known": EARLIEST, "last_known": LATEST}
+
 _KINDS = {
     "count": COUNT,
     "sum": SUM,
     "count_distinct": DISTINCT,
-    "min": EXTREME,
-    "max": EXTREME,
+    **dict.fromkeys(_TURNS, EXTREME),
     "var_samp": VAR_SAMP,
     "var_pop": VAR_POP,
     "first_value": FIRST,
     "last_value": LAST,
 }
 _WORDS = {SUM: 2, SQUARES: 4}
-
-
-def check(plan: WindowPlan) -> None:
-    """
-    Raises:
-        UsageError: the plan asks for what cannot be answered.
-    """
-    for window in plan.windows:
-        if not 0 <= window.upper_us <= window.lower_us <= MAX_SPAN_US:
-            raise UsageError(
-                f"window plan: a frame from {window.lower_us} to {window.upper_us} us before the row; wanted "
-                f"0 <= end <= start <= {MAX_SPAN_US}"
-            )
-        if window.entity not in range(len(plan.entities)):
-            raise UsageError(f"window plan: no entity {window.entity}; there are {len(plan.entities)}")
-    for aggregate in plan.aggregates:
-        _check_aggregate(plan, aggregate)
-    for entity, lanes in enumerate(lanes_by_entity(plan)):
-        if len(lanes) > MAX_LANES:
-            raise UsageError(
-                f"window plan: {len(lanes)} lanes of {', '.join(plan.entities[entity].columns)}; at most {MAX_LANES} "
-                "can be kept; use fewer aggregates"
-            )
-    for span in (plan.lateness_us, plan.dedupe_us, plan.ahead_us):
-        if not 0 <= span <= MAX_SPAN_US:
-            raise UsageError(f"window plan: lateness, dedupe and ahead must be from 0 to {MAX_SPAN_US} us")
-
-
-def _check_aggregate(plan: WindowPlan, aggregate: Aggregate) -> None:
-    first_lane = EVERY_ROW if aggregate.function == "count" else 0
-    if aggregate.window not in range(len(plan.windows)) or aggregate.lane not in range(first_lane, len(plan.lanes)):
-        raise UsageError(f"window plan: {aggregate} names a window or a lane that is not there")
-    if aggregate.function != "count" and plan.lanes[aggregate.lane] == NO_VALUE:
-        raise UsageError(f"window plan: {aggregate} needs values and its lane has none")
 
 
 def _by_verdict(plan: WindowPlan) -> dict[int, tuple[int, int, int]]:
@@ -150,9 +126,16 @@ def _widest(windows: Sequence[Window]) -> int:
     return max((window.lower_us for window in windows), default=0)
 
 
+def frame_end(window: Window) -> tuple[bool, int]:
+    """Where a frame ends: whether that is so many rows before the row, or microseconds, and how many."""
+    if window.rows is not None:
+        return True, window.rows[1]
+    return window.gap_us is not None, window.upper_us
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """What is kept of a window: an accumulator, an extreme (MIN or MAX), or nothing: its first or last row is known."""
+    """What is kept of a window: an accumulator, an extreme, or nothing: its first or last row is known."""
 
     window: int
     kind: int
@@ -165,8 +148,8 @@ def _running(aggregate: Aggregate) -> list[_Running]:
     lane share them, with and without the row that is answered.
     """
     match aggregate.function:
-        case "min" | "max":
-            return [_Running(aggregate.window, EXTREME, aggregate.lane, -1 if aggregate.function == "min" else 0)]
+        case function if function in _TURNS:
+            return [_Running(aggregate.window, EXTREME, aggregate.lane, _TURNS[function])]
         case "sum":
             kinds = [SUM, COUNT]
         case "var_samp" | "var_pop":
@@ -235,10 +218,13 @@ class _EntityLayout:
         values_at = len(self.words)
         self.words += self.values
         values_end = len(self.words)
-        uppers = sorted({window.upper_us for window in windows})
-        fronts_at = self._record(FRONT_WORDS * len(uppers))
-        for front, upper_us in enumerate(uppers):
-            self._write_front(fronts_at + FRONT_WORDS * front, upper_us)
+        ends = sorted({frame_end(window) for window in windows})
+        fronts_at = self._record(FRONT_WORDS * len(ends))
+        for front, end in enumerate(ends):
+            self._write_front(fronts_at + FRONT_WORDS * front, end)
+        row_fronts_at = fronts_at + FRONT_WORDS * sum(not of_rows for of_rows, _ in ends)
+        fronts_end = fronts_at + FRONT_WORDS * len(ends)
+        tip = self._name() if row_fronts_at != fronts_end else -1
         names_end = self.names
         self._give_out_running()
         self._write_ends()
@@ -249,21 +235,26 @@ class _EntityLayout:
             self.words.append(plan.lanes[lane])
         edges = self._write_answers(occurrences_at + OCCURRENCE_WORDS * len(self.distinct_lanes))
         record = [self.number, registers, _widest(windows) + plan.lateness_us]
-        every = any(running.lane == EVERY_ROW or running.kind in (FIRST, LAST) for running in self.kept)
+        every = tip >= 0 or any(running.lane == EVERY_ROW or running.kind in (FIRST, LAST) for running in self.kept)
         record += [every, labels if self.reads_labels else -1]
         record += [(self.row_halves + 1) // 2, self.slot_words, names_end, values_at, values_end]
-        record += [fronts_at, fronts_at + FRONT_WORDS * len(uppers), occurrences_at, edges[0], *edges]
+        record += [fronts_at, row_fronts_at, fronts_end, tip, occurrences_at, edges[0], *edges]
         self.words[at : at + ENTITY_WORDS] = [min(word, MAX_SPAN_US) for word in record]
         return rowlog.ENTITY_REGISTERS + TABLE_REGISTERS * len(self.distinct_lanes)
 
-    def _write_front(self, at: int, upper_us: int) -> None:
-        windows = [window for window in self.windows if self.plan.windows[window].upper_us == upper_us]
+    def _write_front(self, at: int, end: tuple[bool, int]) -> None:
+        windows = [window for window in self.windows if frame_end(self.plan.windows[window]) == end]
         windows_at = self._record(WINDOW_WORDS * len(windows))
         high = self._name()
         for place, window in enumerate(windows):
             self.windows_at[window], self.fronts_at[window] = windows_at + WINDOW_WORDS * place, at
             self.words[self.windows_at[window] + LOWER] = self.plan.windows[window].lower_us
             self.words[self.windows_at[window] + LOW] = self._name()
+            self.words[self.windows_at[window] + WINDOW_FRONT] = at
+            gap_us = self.plan.windows[window].gap_us
+            self.words[self.windows_at[window] + GAP] = NO_GAP if gap_us is None else gap_us
+            first, last = self.plan.windows[window].rows or (MAX_ROWS, 0)
+            self.words[self.windows_at[window] + MOST] = min(first - last + 1, MAX_ROWS)
         chains_at = len(self.words)
         extremes = [running for running in self.kept if running.kind == EXTREME and running.window in windows]
         for lane, turn in dict.fromkeys((running.lane, running.turn) for running in extremes):
@@ -275,12 +266,13 @@ class _EntityLayout:
             self.words += [turn, self._of_row(2), ends, self.names, reads_label]
             self.words += [*self._bits(lane), *self._value_words(lane)]
         self.words[at : at + FRONT_WORDS] = [
-            upper_us,
+            end[1],
             high,
             windows_at,
             windows_at + WINDOW_WORDS * len(windows),
             chains_at,
             len(self.words),
+            0,
         ]
 
     def _write_ends(self) -> None:
@@ -298,6 +290,11 @@ class _EntityLayout:
             if running.kind not in _WORDS:
                 self.where[running] = half
                 half += 1
+        of_rows = [window for window in self.windows if frame_end(self.plan.windows[window])[0]]
+        counts = [front + BEHIND for front in dict.fromkeys(self.fronts_at[window] for window in of_rows)]
+        for word in [*counts, *(self.windows_at[window] + IN_FRAME for window in of_rows)]:
+            self.words[word] = half
+            half += 1
         word = (half + 1) // 2
         for window in self.windows:
             self.words[self.windows_at[window] + LOW_TIME] = word
@@ -335,12 +332,7 @@ class _EntityLayout:
 
 
 def lay_out(plan: WindowPlan) -> np.ndarray:
-    """int64[...]
-
-    Raises:
-        UsageError: the plan asks for what cannot be answered.
-    """
-    check(plan)
+    """int64[...]: of a plan that can be answered."""
     words = [0] * (ONCE + ENTITY_WORDS * len(plan.entities))
     registers, labelled, event_horizon_us = rowlog.ENTITY_REGISTERS_AT, 0, plan.dedupe_us
     for number, lanes in enumerate(lanes_by_entity(plan)):

@@ -166,6 +166,20 @@ def is_after(rows: Any, row: Any, other: Any) -> Any:
 
 
 @inlined
+def is_from(rows: Any, row: Any, time: Any, low: Any, low_time: Any) -> Any:
+    """Whether a row of a time does not come before another, `low`, of `low_time`. What lies between two times is seen
+    by these alone; of one time, the order of arrival tells.
+    """
+    return time > low_time or (time == low_time and not is_after(rows, low, row))
+
+
+@inlined
+def is_up_to(rows: Any, row: Any, last: Any) -> Any:
+    """Whether a row does not come after another; after NIL all do."""
+    return last != NIL and not is_after(rows, row, last)
+
+
+@inlined
 def verdict_of_row(rows: Any, row: Any) -> Any:
     """The verdict that a row counts by."""
     return rows.heap[place(rows, row) + VALID] >> VERDICT_SHIFT

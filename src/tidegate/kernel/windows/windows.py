@@ -14,19 +14,30 @@ rows. What a row is answered depends on the arrivals before it and on nothing el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.errors import StateError
 from tidegate.kernel.machine.hashing import fingerprint
 from tidegate.kernel.machine.table import TABLE_COUNT, TABLE_SIZE
 from tidegate.kernel.plan import Size, WindowPlan
 from tidegate.kernel.windows import rowlog
+from tidegate.kernel.windows.check import check_plan
 from tidegate.kernel.windows.columns import Answered, Columns
-from tidegate.kernel.windows.layout import EVENT_HORIZON, REGISTERS, ROW_SIZE, SLOT_SIZE, lanes_by_entity, lay_out
+from tidegate.kernel.windows.layout import (
+    EVENT_HORIZON,
+    REGISTERS,
+    ROW_SIZE,
+    SLOT_SIZE,
+    VALUES,
+    VALUES_END,
+    lanes_by_entity,
+    lay_out,
+)
 from tidegate.kernel.windows.loop import ROW, run
 from tidegate.kernel.windows.rowlog import FRAUD, GENUINE
 from tidegate.kernel.windows.storage import (
@@ -83,6 +94,7 @@ class Windows:
         Raises:
             UsageError: the plan asks for what cannot be answered.
         """
+        check_plan(plan)
         self._plan = plan
         self._layout = lay_out(plan)
         self._lanes = lanes_by_entity(plan)
@@ -154,6 +166,19 @@ class Windows:
         if "heap" not in arrays:
             raise StateError("window engine: the snapshot lacks the heap; restore an older snapshot")
         self._log = log_of(np.array(arrays["heap"], np.int64))
+
+    def kept_values(self, numbers: Collection[int]) -> npt.NDArray[np.int64]:
+        """int64[k], each once: what the rows that are kept have of these values, by their number in the plan."""
+        heap, layout = self._log.heap, self._layout
+        found = [np.zeros(0, np.int64)]
+        for at in entities(layout):
+            ring, size = layout[at + REGISTERS] + rowlog.ROWS_RING, layout[at + ROW_SIZE]
+            start, mask, first, count = heap[ring : ring + rowlog.RING_REGISTERS]
+            rows = heap[start : start + (mask + 1) * size].reshape(-1, size)[(first + np.arange(count)) & mask]
+            for word, number in enumerate(layout[layout[at + VALUES] : layout[at + VALUES_END]]):
+                if number in numbers:
+                    found.append(rows[:, rowlog.ROW_WORDS + word])
+        return np.unique(np.concatenate(found))
 
     def sizes(self) -> dict[str, Size]:
         """What each kind of entity takes, by its columns."""

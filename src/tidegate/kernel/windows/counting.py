@@ -1,0 +1,108 @@
+"""Counting rows in and out of what windows keep of their frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.kernel.machine.compiled import compiled, inlined
+from tidegate.kernel.windows import variance
+from tidegate.kernel.windows.layout import (
+    ACCUMULATOR_WORDS,
+    ACCUMULATORS,
+    ACCUMULATORS_END,
+    BITS,
+    COUNT,
+    DISTINCT,
+    HIGH,
+    KIND,
+    LINKS_OF_SAME,
+    LOW,
+    LOW_TIME,
+    RUNNING,
+    SUM,
+    VALUE_WORDS,
+    WINDOW_FRONT,
+)
+from tidegate.kernel.windows.rowlog import (
+    BEGIN_OF_TIME,
+    NIL,
+    VALID,
+    is_from,
+    link,
+    of_slot,
+    place,
+    set_of_slot,
+    time_of,
+    verdict_of_row,
+)
+
+_LOW_HALF = 0xFFFFFFFF
+
+# Which neighbours of the same value could be in the frame: those before a row, as it is the frame's newest; those after
+# it, as it is the oldest; or both.
+BEFORE, AFTER, BOTH = 1, 2, 3
+
+
+@compiled
+def _is_only_one(
+    rows: Any, layout: Any, slot: Any, window: Any, row: Any, same: Any, low_time: Any, high_time: Any, neighbours: Any
+) -> Any:
+    """Whether no neighbour of the same value is in the frame from `low_time` to `high_time`."""
+    if neighbours & BEFORE:
+        before = link(rows, row, same)
+        if before != NIL and is_from(
+            rows, before, time_of(rows, before), of_slot(rows, slot, layout[window + LOW]), low_time
+        ):
+            return False
+    if neighbours & AFTER:
+        after, high = link(rows, row, same + 1), of_slot(rows, slot, layout[layout[window + WINDOW_FRONT] + HIGH])
+        if after != NIL and is_from(rows, high, high_time, after, time_of(rows, after)):
+            return False
+    return True
+
+
+@compiled
+def count(
+    rows: Any, layout: Any, slot: Any, window: Any, accumulator: Any, row: Any, verdict: Any, sign: Any, low_time: Any,
+    high_time: Any, neighbours: Any,
+) -> None:  # fmt: skip
+    """Count a row in (sign 1) or out (-1) of an accumulator by a verdict."""
+    heap, at = rows.heap, place(rows, row)
+    bit = layout[accumulator + BITS + verdict]
+    if bit >= 0 and (heap[at + VALID] >> bit) & 1 == 0:
+        return
+    kind, running = layout[accumulator + KIND], layout[accumulator + RUNNING]
+    if kind == COUNT:
+        rows.links[2 * slot + running] += sign
+    elif kind == DISTINCT:
+        same = layout[accumulator + LINKS_OF_SAME]
+        if _is_only_one(rows, layout, slot, window, row, same, low_time, high_time, neighbours):
+            rows.links[2 * slot + running] += sign
+    else:
+        value = heap[at + layout[accumulator + VALUE_WORDS + verdict]]
+        if kind == SUM:
+            heap[slot + running] += sign * (value >> 32)
+            heap[slot + running + 1] += sign * (value & _LOW_HALF)
+        else:
+            variance.count_square(heap, slot + running, value, sign)
+
+
+@compiled
+def count_row(
+    rows: Any, layout: Any, slot: Any, window: Any, row: Any, sign: Any, low_time: Any, high_time: Any, neighbours: Any
+) -> None:
+    """Count a row in or out of a window by its verdict."""
+    verdict = verdict_of_row(rows, row)
+    for accumulator in range(layout[window + ACCUMULATORS], layout[window + ACCUMULATORS_END], ACCUMULATOR_WORDS):
+        count(rows, layout, slot, window, accumulator, row, verdict, sign, low_time, high_time, neighbours)
+
+
+@inlined
+def high_time_of(rows: Any, high: Any) -> Any:
+    return time_of(rows, high) if high != NIL else BEGIN_OF_TIME
+
+
+@inlined
+def set_low(rows: Any, layout: Any, slot: Any, window: Any, low: Any, low_time: Any) -> None:
+    set_of_slot(rows, slot, layout[window + LOW], low)
+    rows.heap[slot + layout[window + LOW_TIME]] = low_time
