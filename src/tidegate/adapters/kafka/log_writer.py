@@ -114,7 +114,7 @@ class Writer:
                     entry.key.encode(),
                     each.partition,
                     on_delivery=delivered,
-                    # The client takes 0 for now.
+                    # To the client 0 is the present time.
                     timestamp=max(1, entry.timestamp_ms),
                     headers=headers(entry, number),
                 )
