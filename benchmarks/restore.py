@@ -74,10 +74,10 @@ def _spread_ms(seconds: list[float]) -> dict[str, float]:
     return {"p50": round(p50, 2), "p99": round(p99, 2), "p99.9": round(p999, 2), "max": round(max(seconds) * 1000, 1)}
 
 
-def _timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _timed(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _fill(folder: Path, keys: int) -> dict[str, Any]:
@@ -92,24 +92,30 @@ def _fill(folder: Path, keys: int) -> dict[str, Any]:
     log.create("transactions", partitions=1, retention_ms=10**12)
     recovery = Recovery(log, EmbeddedSnapshots(folder / "snapshots"), "bench", ["transactions"])
 
-    def decide(cards: np.ndarray) -> float:
+    def decide(cards: np.ndarray, clock: Callable[[], float] = time.perf_counter) -> float:
         nonlocal done
         events = _events(cards, done)
         done += len(cards)
-        return _timed(lambda: kernel.decide(events))
+        return _timed(lambda: kernel.decide(events), clock)
 
     decide(np.arange(1))
-    filling = [decide(np.arange(first, min(first + BATCH_ROWS, keys))) for first in range(0, keys, BATCH_ROWS)]
+    filling = [
+        decide(np.arange(first, min(first + BATCH_ROWS, keys)), time.process_time)
+        for first in range(0, keys, BATCH_ROWS)
+    ]
 
     def snapshot() -> dict[str, Any]:
         position = {TopicPartition("transactions", 0): done}
         started = time.perf_counter()
+        cpu = time.process_time()
         pause = _timed(lambda: recovery.keep([(kernel, Counts())], position))
+        cpu = time.process_time() - cpu
         meanwhile = [decide(chance.integers(0, keys, 1)) for _ in range(ALONE)]
         recovery.settle()
         newest = max((folder / "snapshots").glob("*.snapshot"))
         return {
             "pause_ms": round(pause * 1000, 1),
+            "pause_cpu_ms": round(cpu * 1000, 1),
             "written_s": round(time.perf_counter() - started, 1),
             "bytes": newest.stat().st_blocks * 512,
             "one_event_meanwhile_ms": _spread_ms(meanwhile),
@@ -125,9 +131,8 @@ def _fill(folder: Path, keys: int) -> dict[str, Any]:
     return {
         "keys": keys,
         "state_bytes": sum(array.nbytes for array in state.values()),
-        "filled_s": round(sum(filling), 1),
-        "worst_batch_ms": round(max(filling) * 1000),
-        "median_batch_ms": round(float(np.median(filling)) * 1000),
+        "filled_cpu_s": round(sum(filling), 1),
+        "batch_cpu_ms": {"median": round(float(np.median(filling)) * 1000), "worst": round(max(filling) * 1000)},
         "one_event_ms": _spread_ms(alone),
         "whole": whole,
         "changes": changes,
@@ -139,16 +144,17 @@ def _restore(folder: Path) -> dict[str, Any]:
 
     snapshots, kernel = EmbeddedSnapshots(folder / "snapshots"), _kernel()
     kernel.decide({})
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     found = snapshots.newest("many")
     assert found is not None
     checked = time.perf_counter()
     kernel.restore(found.arrays)
-    restored = time.perf_counter()
+    restored, cpu = time.perf_counter(), time.process_time() - cpu
     (done,) = found.positions.values()
     first = [_timed(lambda n=n: kernel.decide(_events(np.array([n * 7919]), done + n))) for n in range(ALONE)]
     return {
         "seconds": round(restored - started, 2),
+        "cpu_s": round(cpu, 2),
         "of_these_checking": round(checked - started, 2),
         "one_event_then_ms": _spread_ms(first),
     }

@@ -217,16 +217,36 @@ def leave(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: Any) -
 
 
 @compiled
-def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any) -> None:
-    """Labels changed what counts: make the chains that read labels anew, of all rows up to the frames' ends."""
+def _chain_up_to(rows: Any, layout: Any, chain: Any, slot: Any, last: Any) -> None:
+    """Make the chain that of the rows up to one, whose betters and those before it hold."""
+    links, ends = layout[chain + CHAIN], layout[chain + ENDS]
+    for half in range(ends, layout[chain + CURSORS_END]):
+        set_of_slot(rows, slot, half, NIL)
+    set_of_slot(rows, slot, ends + _LOOKED_AT, last)
+    if last == NIL:
+        return
+    row, after = last if _has_value(rows, layout, chain, last) else _kept_better(rows, layout, chain, last), NIL
+    set_of_slot(rows, slot, ends + _LAST, row)
+    while row != NIL:
+        set_link(rows, row, links, after)
+        after = row
+        row = _kept_better(rows, layout, chain, row)
+    set_of_slot(rows, slot, ends + _FIRST, after)
+
+
+@compiled
+def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any, oldest: Any) -> None:
+    """Labels changed what counts, of no row before `oldest`: make the chains that read labels anew from there on, up to
+    the frames' ends.
+    """
     for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
         high = of_slot(rows, slot, layout[front + HIGH])
         for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-            if layout[chain + READS_LABEL] == 0:
+            looked_at = of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+            if layout[chain + READS_LABEL] == 0 or looked_at == NIL or is_after(rows, oldest, looked_at):
                 continue
-            for half in range(layout[chain + ENDS], layout[chain + CURSORS_END]):
-                set_of_slot(rows, slot, half, NIL)
-            row = NIL
+            row = high if high == NIL or is_after(rows, oldest, high) else preceding(rows, oldest)
+            _chain_up_to(rows, layout, chain, slot, row)
             while row != high:
                 row = of_slot(rows, slot, HEAD) if row == NIL else following(rows, row)
                 _append(rows, layout, chain, slot, row)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.kernel.machine.compiled import compiled
+import numpy as np
+
+from tidegate.kernel.machine.compiled import compiled, inlined
 from tidegate.kernel.windows import extremes, labels, occurrences, rowframes
 from tidegate.kernel.windows.counting import (
     AFTER,
@@ -61,6 +63,7 @@ from tidegate.kernel.windows.rowlog import (
     VALID,
     VERDICT_SHIFT,
     following,
+    is_after,
     is_from,
     is_up_to,
     of_slot,
@@ -158,12 +161,15 @@ def move(rows: Any, layout: Any, entity: Any, slot: Any, time: Any, floor: Any) 
     rows.heap[slot + KEY_CLOCK] = time
     if time >= clock:
         if reads_labels:
-            _apply_labels(rows, layout, entity, slot, time)
+            changed = _apply_labels(rows, layout, entity, slot, time)
+            if changed != NIL:
+                extremes.chain_labelled(rows, layout, entity, slot, changed)
         _move_forward(rows, layout, entity, slot, time, floor)
     else:
-        if reads_labels:
-            _take_back_labels(rows, layout, entity, slot, time)
+        changed = _take_back_labels(rows, layout, entity, slot, time) if reads_labels else np.int64(NIL)
         _move_back(rows, layout, entity, slot, time, floor)
+        if changed != NIL:
+            extremes.chain_labelled(rows, layout, entity, slot, changed)
     if layout[entity + TIP] >= 0:
         rowframes.move(rows, layout, entity, slot, time, floor, time < clock)
 
@@ -227,9 +233,9 @@ def swap_verdict(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, verdi
     if before == verdict:
         return False
     _count_by_verdict(rows, layout, entity, slot, row, before, verdict, -1)
-    occurrences.unlink_all(rows, layout, entity, slot, row)
+    occurrences.unlink_labelled(rows, layout, entity, slot, row, verdict)
     rows.heap[place(rows, row) + VALID] += (verdict - before) << VERDICT_SHIFT
-    occurrences.link_all(rows, layout, entity, slot, row)
+    occurrences.link_labelled(rows, layout, entity, slot, row, before)
     _count_by_verdict(rows, layout, entity, slot, row, verdict, before, 1)
     return True
 
@@ -239,35 +245,40 @@ def relabel(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, newest: An
     """Let a row count by what its history, given by its newest label, says as of the key's clock."""
     verdict = labels.verdict_of(rows, labels.label_at(rows, newest, rows.heap[slot + KEY_CLOCK]))
     if swap_verdict(rows, layout, entity, slot, row, verdict):
-        extremes.chain_labelled(rows, layout, entity, slot)
+        extremes.chain_labelled(rows, layout, entity, slot, row)
+
+
+@inlined
+def _older(rows: Any, oldest: Any, row: Any) -> Any:
+    return row if oldest == NIL or is_after(rows, oldest, row) else oldest
 
 
 @compiled
-def _apply_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> None:
-    """Apply the pending labels up to `time`."""
-    column, changed = LINKS_A_LABEL * layout[entity + LABELS], False
+def _apply_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
+    """Apply the pending labels up to `time`; the oldest row that counts otherwise now, NIL if there is none."""
+    column, changed = LINKS_A_LABEL * layout[entity + LABELS], np.int64(NIL)
     label = of_slot(rows, slot, PENDING)
     while label != NIL and rows.heap[label + LABEL_TIME] <= time:
         row, verdict = labels.half_of(rows, label, LABELLED + column), labels.verdict_of(rows, label)
-        changed |= swap_verdict(rows, layout, entity, slot, row, verdict)
+        if swap_verdict(rows, layout, entity, slot, row, verdict):
+            changed = _older(rows, changed, row)
         set_of_slot(rows, slot, APPLIED, label)
         label = labels.half_of(rows, label, LATER + column)
         set_of_slot(rows, slot, PENDING, label)
-    if changed:
-        extremes.chain_labelled(rows, layout, entity, slot)
+    return changed
 
 
 @compiled
-def _take_back_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> None:
-    """Take back the labels after `time`."""
-    column, changed = LINKS_A_LABEL * layout[entity + LABELS], False
+def _take_back_labels(rows: Any, layout: Any, entity: Any, slot: Any, time: Any) -> Any:
+    """Take back the labels after `time`; the oldest row that counts otherwise now, NIL if there is none."""
+    column, changed = LINKS_A_LABEL * layout[entity + LABELS], np.int64(NIL)
     label = of_slot(rows, slot, APPLIED)
     while label != NIL and rows.heap[label + LABEL_TIME] > time:
         row = labels.half_of(rows, label, LABELLED + column)
         verdict = labels.verdict_of(rows, labels.half_of(rows, label, OLDER))
-        changed |= swap_verdict(rows, layout, entity, slot, row, verdict)
+        if swap_verdict(rows, layout, entity, slot, row, verdict):
+            changed = _older(rows, changed, row)
         set_of_slot(rows, slot, PENDING, label)
         label = labels.half_of(rows, label, EARLIER + column)
         set_of_slot(rows, slot, APPLIED, label)
-    if changed:
-        extremes.chain_labelled(rows, layout, entity, slot)
+    return changed

@@ -18,7 +18,7 @@ from tidegate.kernel.windows.layout import (
     SAME_VALUES,
     VALUE_TABLE,
 )
-from tidegate.kernel.windows.rowlog import NIL, SLOT, VALID, is_after, link, place, set_link, verdict_of_row
+from tidegate.kernel.windows.rowlog import NIL, SLOT, VALID, is_after, link, place, preceding, set_link, verdict_of_row
 
 
 @inlined
@@ -30,6 +30,12 @@ def _is_valid(rows: Any, layout: Any, occurrence: Any, row: Any) -> Any:
 @inlined
 def _value(rows: Any, layout: Any, occurrence: Any, row: Any) -> Any:
     return rows.heap[place(rows, row) + layout[occurrence + SAME_VALUES + verdict_of_row(rows, row)]]
+
+
+@inlined
+def _has(rows: Any, layout: Any, occurrence: Any, row: Any, value: Any) -> Any:
+    """Whether a row has a value that counts."""
+    return _is_valid(rows, layout, occurrence, row) and _value(rows, layout, occurrence, row) == value
 
 
 @compiled
@@ -57,6 +63,10 @@ def _link_row(rows: Any, layout: Any, occurrence: Any, slot: Any, row: Any) -> N
         table.insert(rows.heap, layout[occurrence + VALUE_TABLE], table.hash_of(value, slot), row)
     else:
         before = table.name_in(table.entry_at(rows.heap, layout[occurrence + VALUE_TABLE], position))
+        neighbour = preceding(rows, row)
+        if neighbour != NIL and is_after(rows, before, row) and _has(rows, layout, occurrence, neighbour, value):
+            # Of what all rows have the same value, not all later ones are passed by.
+            before, after = neighbour, link(rows, neighbour, same + 1)
         while before != NIL and is_after(rows, before, row):
             after = before
             before = link(rows, before, same)
@@ -100,4 +110,29 @@ def link_all(rows: Any, layout: Any, entity: Any, slot: Any, row: Any) -> None:
 def unlink_all(rows: Any, layout: Any, entity: Any, slot: Any, row: Any) -> None:
     for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
         if _is_valid(rows, layout, occurrence, row):
+            _unlink_row(rows, layout, occurrence, slot, row)
+
+
+@inlined
+def _differs(layout: Any, occurrence: Any, verdict: Any, other: Any) -> Any:
+    """Whether a row counts otherwise by one verdict than by another."""
+    bits, values = layout[occurrence + SAME_BITS + verdict], layout[occurrence + SAME_VALUES + verdict]
+    return bits != layout[occurrence + SAME_BITS + other] or values != layout[occurrence + SAME_VALUES + other]
+
+
+@compiled
+def link_labelled(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, other: Any) -> None:
+    """Link a row where it would not be linked by another verdict than its own."""
+    verdict = verdict_of_row(rows, row)
+    for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
+        if _differs(layout, occurrence, verdict, other) and _is_valid(rows, layout, occurrence, row):
+            _link_row(rows, layout, occurrence, slot, row)
+
+
+@compiled
+def unlink_labelled(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, other: Any) -> None:
+    """Take a row out where it would not be linked by another verdict than its own."""
+    verdict = verdict_of_row(rows, row)
+    for occurrence in range(layout[entity + OCCURRENCES], layout[entity + OCCURRENCES_END], OCCURRENCE_WORDS):
+        if _differs(layout, occurrence, verdict, other) and _is_valid(rows, layout, occurrence, row):
             _unlink_row(rows, layout, occurrence, slot, row)

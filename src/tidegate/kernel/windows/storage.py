@@ -59,6 +59,9 @@ _CHUNK_LENGTH, _CHUNK_NEXT, _CHUNK_WORDS = 0, 1, 2
 _HEAP_STEP_WORDS = 1 << 13
 _HEAP_SHARE = 8
 
+# What NumPy takes for large, 4 MiB.
+_LARGE_WORDS = 1 << 19
+
 
 def rings(layout: np.ndarray) -> dict[int, int]:
     """The words of each in a ring, by the ring's registers."""
@@ -106,7 +109,7 @@ def empty_log(layout: np.ndarray) -> Log:
     for ring, words in rings(layout).items():
         log = _with_ring(log, ring, _FIRST_ROWS, words)
     for register in tables(layout):
-        log = _with_table(log, register, np.full(_FIRST_ENTRIES, table.EMPTY, np.int64))
+        log = _with_table(log, register, _FIRST_ENTRIES)
     return log
 
 
@@ -148,11 +151,21 @@ def _with_room(log: Log, words: int) -> tuple[Log, int]:
             return log, at
     at = int(heap[HEAP_END])
     if at + words > len(heap):
-        # In place: where the system moves memory by its pages (Linux), nothing is copied. No array but those of `log`,
-        # which is done with, looks at the heap.
-        heap.resize(max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)), refcheck=False)
+        heap = _enlarged(heap, max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)))
     heap[HEAP_END] += words
     return log_of(heap), at
+
+
+def _enlarged(heap: np.ndarray, words: int) -> np.ndarray:
+    """A heap of so many words. No array but those of its log, which is done with, looks at the one before."""
+    if len(heap) < _LARGE_WORDS <= words:
+        # From the start NumPy asks the system for large pages, for which a fork and the first touch cost far less.
+        larger = np.zeros(words, np.int64)
+        larger[: len(heap)] = heap
+        return larger
+    # In place: where the system moves memory by its pages (Linux), nothing is copied.
+    heap.resize(words, refcheck=False)
+    return heap
 
 
 def _set_free(heap: np.ndarray, at: int, words: int) -> None:
@@ -166,10 +179,10 @@ def _with_ring(log: Log, ring: int, count: int, words: int) -> Log:
     return log
 
 
-def _with_table(log: Log, register: int, entries: np.ndarray) -> Log:
-    log, at = _with_room(log, len(entries))
-    log.heap[at : at + len(entries)] = entries
-    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = at, len(entries)
+def _with_table(log: Log, register: int, size: int) -> Log:
+    log, at = _with_room(log, size)
+    log.heap[at : at + size] = table.EMPTY
+    log.heap[[register + TABLE_AT, register + TABLE_SIZE]] = at, size
     return log
 
 
@@ -197,10 +210,10 @@ def _with_more_of_ring(log: Log, ring: int, words: int) -> Log:
 
 def _with_more_of_table(log: Log, register: int) -> Log:
     at, size = int(log.heap[register + TABLE_AT]), int(log.heap[register + TABLE_SIZE])
-    larger = np.full(2 * size, table.EMPTY, np.int64)
-    table.copy(log.heap[at : at + size], larger)
-    log = _with_table(log, register, larger)
-    _set_free(log.heap, at, size)
+    log = _with_table(log, register, 2 * size)
+    heap, larger = log.heap, int(log.heap[register + TABLE_AT])
+    table.copy(heap[at : at + size], heap[larger : larger + 2 * size])
+    _set_free(heap, at, size)
     return log
 
 
