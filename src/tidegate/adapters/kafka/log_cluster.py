@@ -215,6 +215,8 @@ class Cluster:
                 if code not in _PASSING or time.monotonic() > deadline:
                     raise translated(step, error) from None
                 time.sleep(_AGAIN_S)
+                # What the client believes of the partitions' leaders may be of before a broker's restart.
+                self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)
             except TimeoutError:
                 servers = self.connection.servers
                 raise OverloadError(
