@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test referee format lint types fuzz faults bench docs screenshot clean browser java
+.PHONY: help demo stack test campaigns referee format lint types fuzz faults bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -26,8 +26,11 @@ stack: .venv/ready build/stack/jars/ready ## run a real Kafka on loopback, data 
 WHOLE := tests/browser tests/e2e tests/faults
 
 test: .venv/ready browser build/stack/jars/ready ## run all tests
-	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%)
+	$(RUN) pytest --numprocesses=2 --dist=loadfile $(WHOLE:%=--ignore=%) --ignore=tests/campaigns
 	$(RUN) pytest $(WHOLE)
+
+campaigns: .venv/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model
+	$(RUN) pytest tests/campaigns
 
 referee: .venv/ready build/flink/ready java ## let Flink SQL judge the sequences of events
 	$(RUN) pytest tests/referee
@@ -50,7 +53,7 @@ fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compi
 faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kafka 500 times
 	TIDEGATE_KILLS=500 $(RUN) pytest tests/faults/test_kafka.py
 
-bench: .venv/ready ## measure, beside a peer in the same run; writes docs/benchmarks.md
+bench: .venv/ready ## measure beside nine peers in one run, for an hour or more; with QUICK=1 a small form of it, for three minutes
 	$(RUN) python -m benchmarks.run
 
 docs: .venv/ready ## write the reference pages from the code
@@ -71,11 +74,14 @@ $(UV):
 	@$(UV) sync --frozen --quiet
 	@touch $@
 
-# Flink wants older libraries than the rest: it has an environment of its own (800 MB, with Java's part of it).
-build/flink/ready: tests/referee/requirements.txt | $(UV)
-	@$(UV) venv --quiet --clear --python 3.11 build/flink
-	@$(UV) pip install --quiet --python build/flink/bin/python --requirement tests/referee/requirements.txt
+# Peers of the benchmark, and Flink as referee, want libraries of their own: an environment each. Flink's and Pathway's
+# take about a gigabyte.
+build/%/ready: benchmarks/environments/%.txt | $(UV)
+	@$(UV) venv --quiet --clear --python 3.11 build/$*
+	@$(UV) pip install --quiet --python build/$*/bin/python --requirement $<
 	@touch $@
+
+build/flink/ready: tests/referee/requirements.txt
 
 # The real servers of tests and demo, as infra/stack/pom.xml pins them.
 build/stack/jars/ready: infra/stack/pom.xml | java

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -12,9 +13,17 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[1]
 RAW = ROOT.parent / "shared" / "data" / "fdh_raw.parquet"
 
-#: Rows of the handbook's data that a case works on, and payments of the simulated company.
-ROWS = 400_000
-PAYMENTS = 40_000
+#: `make bench QUICK=1`: a small form of all.
+QUICK = bool(os.environ.get("QUICK"))
+
+#: Rows of the handbook's data that a case works on, the day up to which it is replayed (empty: all of it), and payments
+#: of the simulated company.
+ROWS = 100_000 if QUICK else 400_000
+HANDBOOK_UNTIL = "2018-04-15" if QUICK else ""
+PAYMENTS = 10_000 if QUICK else 40_000
+
+#: Events that fill the windows before one event's time is measured, and those that are measured.
+LATENCY_WARM, LATENCY_MEASURED = (2_000, 2_000) if QUICK else (20_000, 10_000)
 
 #: 2026-03-02T09:00:00Z, a Monday.
 _START_US = 1_772_442_000_000_000
@@ -37,6 +46,34 @@ def handbook_rows() -> pa.Table:
     schema = load_schema("transactions").arrow
     columns = [
         source.column(field.name).cast(field.type) if field.name in source.column_names else pa.nulls(ROWS, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema).combine_chunks()
+
+
+def as_transactions(events: pa.Table) -> pa.Table:
+    """Events of the shared workload, as the stream has them."""
+    from tidegate.streams.schema import load_schema
+
+    rows = events.num_rows
+    given = {
+        "event_id": events["number"].cast(pa.string()),
+        "event_time": events["event_time"].cast(pa.timestamp("us")),
+        **{name: events[name] for name in ("pan", "device_id", "merchant_id", "ip", "amount_minor")},
+    }
+    always = {
+        "transaction_type": "purchase",
+        "channel": "ecommerce",
+        "card_present": False,
+        "authorisation": "approved",
+        "customer_id": "customer",
+        "currency": "EUR",
+    }
+    schema = load_schema("transactions").arrow
+    columns = [
+        given[field.name].cast(field.type)
+        if field.name in given
+        else pa.repeat(pa.scalar(always.get(field.name), field.type), rows)
         for field in schema
     ]
     return pa.table(columns, schema=schema).combine_chunks()

@@ -48,7 +48,7 @@ def _features() -> str:
     return f"SELECT event_id, event_time, {', '.join(columns)} FROM transactions WINDOW {', '.join(windows)}"
 
 
-def _detector() -> Any:
+def hot_detector() -> Any:
     from tidegate.kernel.detector import compile_detector
 
     policy = "lateness: 10 minutes\ndedupe: 1 hour\noutcomes: {review: 50, decline: 90}\ncap: 100\n"
@@ -70,7 +70,7 @@ def _texts(numbers: npt.NDArray[np.int64]) -> pa.Array[Any]:
     return column.cast(pa.string())
 
 
-def _stream(events: int, *, hot: bool) -> list[dict[str, Any]]:
+def stream(events: int, *, hot: bool) -> list[dict[str, Any]]:
     """Batches of payments and of the labels that came beside them."""
     from tidegate.kernel.arrivals import Arrived
 
@@ -116,7 +116,7 @@ def _stream(events: int, *, hot: bool) -> list[dict[str, Any]]:
     return batches
 
 
-def _run(detector: Any, batches: list[dict[str, Any]]) -> tuple[float, float]:
+def run(detector: Any, batches: list[dict[str, Any]]) -> tuple[float, float]:
     """CPU seconds of all batches, and of the slowest."""
     from tidegate.kernel.decide import Kernel
 
@@ -130,13 +130,13 @@ def _run(detector: Any, batches: list[dict[str, Any]]) -> tuple[float, float]:
 
 def main() -> None:
     events = int(sys.argv[1]) if sys.argv[1:] else EVENTS
-    detector = _detector()
-    streams = {"without": _stream(events, hot=False), "with": _stream(events, hot=True)}
-    _run(detector, streams["with"][:1])  # compiles
+    detector = hot_detector()
+    streams = {"without": stream(events, hot=False), "with": stream(events, hot=True)}
+    run(detector, streams["with"][:1])  # compiles
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in streams}
     for _ in range(REPEATS):
         for name, batches in streams.items():
-            taken[name].append(_run(detector, batches))
+            taken[name].append(run(detector, batches))
     each = {name: statistics.median(all_ for all_, _ in runs) / events * 1e6 for name, runs in taken.items()}
     print(
         json.dumps(

@@ -172,6 +172,14 @@ def _forget(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def measure(keys: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        measured = _in_a_process("fill", folder, str(keys))
+        warm = _in_a_process("restore", folder)
+        _forget(Path(folder) / "snapshots")
+        return measured | {"warm": warm, "cold": _in_a_process("restore", folder)}
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["fill", folder, keys]:
@@ -179,12 +187,7 @@ def main() -> None:
         case ["restore", folder]:
             print(json.dumps(_restore(Path(folder))))
         case arguments:
-            keys = arguments[0] if arguments else str(KEYS)
-            with tempfile.TemporaryDirectory() as folder:
-                measured = _in_a_process("fill", folder, keys)
-                warm = _in_a_process("restore", folder)
-                _forget(Path(folder) / "snapshots")
-                print(json.dumps(measured | {"warm": warm, "cold": _in_a_process("restore", folder)}, indent=1))
+            print(json.dumps(measure(int(arguments[0]) if arguments else KEYS), indent=1))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidegate.commands.detector import app as detector_app
+from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.options import (
@@ -56,6 +58,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.command()(explain)
 app.command()(ingest)
 
 
@@ -278,12 +281,13 @@ def verify(
     sample: Annotated[int | None, typer.Option(min=1, help="Check so many, evenly over the log.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove decisions: decide them again from the log and compare. Exit code 1: one does not hold; 2: the event is not
-    known, or nothing could be told.
+    """Prove decisions: decide them again from the log and compare; look whether their revisions amend what they say.
+    Exit code 1: one does not hold; 2: the event is not known, or nothing could be told.
     """
     from tidegate.hosts.promotion import first_detectors
     from tidegate.hosts.verify import Tally
     from tidegate.hosts.verify import verify as run
+    from tidegate.hosts.verify_revisions import verify_revisions
     from tidegate.settings import read_settings
     from tidegate.wiring import open_models
 
@@ -294,14 +298,15 @@ def verify(
     with progress_bar("verify", hidden=as_json) as progress:
         task = progress.add_task("verify", total=None)
         chosen = None if event_id is None else {event_id}
-        for verdict in run(
+        decided = run(
             log,
             first_detectors(log, models),
             event_ids=chosen,
             sample=sample,
             models=models,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
-        ):
+        )
+        for verdict in chain(decided, verify_revisions(log, chosen) if sample is None else ()):
             tally.add(verdict)
     if as_json:
         print_json(tally)

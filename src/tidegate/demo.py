@@ -21,11 +21,13 @@ from rich.live import Live
 from rich.table import Table
 
 from tidegate.errors import StateError
-from tidegate.ports.log import Log, Positions, TopicPartition
+from tidegate.ports.log import Log, Positions, after
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Outcome
+from tidegate.streams.revision import REVISIONS, Revision, decode_revision
 from tidegate.streams.schema import STREAMS
+from tidegate.streams.topics import TOPICS
 from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
 
@@ -57,23 +59,38 @@ class Account:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._topics = (*STREAMS, DECISIONS, ALERTS, REJECTED)
-        self._began = log.ends(self._topics)
+        self._began = log.ends(TOPICS)
         self._read: Positions = {place: end for place, end in self._began.items() if place.topic == DECISIONS}
         self.outcomes: Counter[str] = Counter()
 
     def by_topic(self) -> Counter[str]:
         """Records added to each topic since the run began."""
         counts: Counter[str] = Counter()
-        for place, end in self._log.ends(self._topics).items():
+        for place, end in self._log.ends(TOPICS).items():
             counts[place.topic] += end - self._began.get(place, 0)
         return counts
 
     def count_outcomes(self) -> None:
         while records := self._log.read(self._read, _READ_LIMIT):
+            self._read |= after(records)
             for record in records:
                 self.outcomes[msgspec.json.decode(record.value, type=_Seen).outcome] += 1
-                self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
+
+    def revisions(self) -> dict[str, int]:
+        """What was revised in this run, how often that raised an alert, and what came too late for it."""
+        at = {place: end for place, end in self._began.items() if place.topic == REVISIONS}
+        counts = {"revised": 0, "alerts": 0, "missed": 0}
+        while records := self._log.read(at, _READ_LIMIT):
+            at |= after(records)
+            for record in records:
+                revision = decode_revision(record.value)
+                if not isinstance(revision, Revision):
+                    counts["missed"] += 1
+                    continue
+                counts["revised"] += 1
+                outcomes: tuple[str, ...] = get_args(Outcome)
+                counts["alerts"] += outcomes.index(revision.new_outcome) > outcomes.index(revision.old_outcome)
+        return counts
 
     def undecided(self) -> int:
         """Transactions in the log that the engine has not decided yet."""
@@ -155,6 +172,7 @@ class Demo:
             "decisions": counts[DECISIONS],
             "outcomes": {outcome: self.account.outcomes[outcome] for outcome in get_args(Outcome)},
             "alerts": counts[ALERTS],
+            "revisions": self.account.revisions(),
             "latency_ms": pulse["latency_ms"],
             "streams": {stream: counts[stream] for stream in STREAMS},
             "lake_rows": open_lake(self.settings).row_counts(),
@@ -209,6 +227,7 @@ def _account(demo: Demo) -> RenderableType:
     line.add_row(
         f"waiting {demo.account.undecided():,}",
         f"alerts {counts[ALERTS]:,}",
+        f"revised {counts[REVISIONS]:,}",
         "door to alert",
         f"p50 {_ms(latency['p50'])}",
         f"p99 {_ms(latency['p99'])}",

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from tidegate.errors import AccessError, NotFoundError, OverloadError, UsageError
-from tidegate.hosts.arrivals import batches
+from tidegate.hosts.arrivals import records_before
 from tidegate.ports.log import Log
 from tidegate.streams.lists import KINDS, LISTS, Listed, listed
 
@@ -156,5 +156,4 @@ def standing(log: Log, name: str, now_us: int) -> list[Listed]:
 
 
 def _events(log: Log) -> Iterator[dict[str, Any]]:
-    for batch in batches(log, {}, log.ends([LISTS])):
-        yield from (msgspec.json.decode(record.value) for record in batch)
+    return (msgspec.json.decode(record.value) for record in records_before(log, log.ends([LISTS])))

@@ -18,6 +18,7 @@ import msgspec
 
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
+from tidegate.streams.decision import DECISIONS
 from tidegate.wiring import (
     open_audit,
     open_clock,
@@ -41,7 +42,10 @@ _ORPHAN_TIMEOUT_S = 5
 #: What a request may still take once the service is told to stop.
 _GRACE_S = 5
 
-#: The lake and the simulated sources leave the processor to the engine and the door.
+#: How often a service that has to wait for the first decision looks for it.
+_LOOK_S = 0.5
+
+#: The lake, the revisions and the simulated sources leave the processor to the engine and the door.
 _BACKGROUND_NICE = 5
 
 
@@ -173,6 +177,29 @@ def _shadow(context: Context) -> None:
     host.run(context.stop)
 
 
+def _revisions(context: Context) -> None:
+    settings, log = context.settings, open_log(context.settings)
+    os.nice(_BACKGROUND_NICE)
+    context.ready()
+    # The engine compiles the kernel at a first start: twice at once would take twice as long.
+    while not any(log.ends([DECISIONS]).values()):
+        if context.stop.wait(_LOOK_S):
+            return
+    from tidegate.hosts.promotion import first_detectors
+    from tidegate.hosts.revisions import RevisionHost
+
+    models = open_models()
+    RevisionHost(
+        log,
+        open_snapshots(settings),
+        first_detectors(log, models),
+        open_clock(),
+        wait_ms=settings.revise_after_s * 1000,
+        keep_every_ms=settings.snapshot_every_s * 1000,
+        models=models,
+    ).run(context.stop)
+
+
 def _hotstore(context: Context) -> None:
     from tidegate.readers.hotstore import HotStoreReader
 
@@ -243,6 +270,7 @@ _SERVICES: dict[str, Callable[[Context], None]] = {
     "door": _door,
     "engine": _engine,
     "shadow": _shadow,
+    "revisions": _revisions,
     "hotstore": _hotstore,
     "lake": _lake,
     "desk": _desk,

@@ -69,6 +69,12 @@ class Settings(BaseSettings):
         default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
     )
     snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
+    revise_after_s: int = Field(
+        default=10,
+        ge=0,
+        description="How long an event waits for those that belong before it until its decision is looked at again. "
+        "What comes later is gone back for, which costs more.",
+    )
     shadow_memory_mb: int = Field(
         default=2048, ge=256, description="Memory that the process of the shadow versions may take, in MiB."
     )

@@ -32,9 +32,8 @@ from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
 from tidegate.streams.files import FILES
-from tidegate.streams.schema import STREAMS
+from tidegate.streams.topics import TOPICS
 
 if TYPE_CHECKING:
     from tidegate.adapters.kafka.log_connection import Connection
@@ -52,7 +51,7 @@ def open_clock() -> Clock:
 def open_log(settings: Settings) -> Log:
     """The log, with every topic made."""
     log = _open_log(settings)
-    for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+    for topic in TOPICS:
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)

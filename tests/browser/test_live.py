@@ -135,3 +135,20 @@ def test_who_may_not_see_alerts_is_led_to_look_up(company: Company, page: Page):
     sign_in(page, "dana")
     expect(page).to_have_url(f"{company.desk}/decisions")
     expect(page.get_by_role("link", name="Live", exact=True)).to_have_count(0)
+
+
+def test_a_rule_that_demoted_itself_is_told_with_what_to_do(company: Company, live: Page):
+    told = live.get_by_role("region", name="Demoted rules")
+    expect(told).to_be_hidden()
+    company.stream.release()
+    company.stream.demote("card_burst")
+    expect(told).to_contain_text("Card burst, a rule of card_fraud, demoted itself at")
+    expect(told).to_contain_text("It fired 58 times in 613 decisions; 4.25 in 1,000 were forecast.")
+    step = told.get_by_text("tidegate detector promote card_fraud --version 3 --as NAME")
+    expect(step).to_be_hidden()
+    told.get_by_text("What to do").click()
+    expect(step).to_be_visible()
+    live.reload()
+    expect(told).to_contain_text("Card burst")
+    company.stream.release()
+    expect(told).to_be_hidden()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from tests.commands.conftest import Run
 from tests.hosts.stream import FEATURES, POLICY, RULES, detector, entry, stream, transaction
 
-from tidegate import cli
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.hosts.arrivals import arrivals, schemas_of
 from tidegate.hosts.promotion import begin, standing_now
@@ -26,8 +24,6 @@ from tidegate.wiring import open_audit, open_identity, open_lake, open_log, open
 LAX = RULES.replace("> 3", "> 10")
 PASSWORD = "correct horse"
 SMALL, NEWER = detector(), detector("small", LAX)
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def write(folder: Path, rules: str) -> Path:
@@ -57,18 +53,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`tidegate detector`: exit code, what it says, what it complains of."""
-
-    def run(*arguments: str, password: str = PASSWORD) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tidegate", "detector", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(password + "\n"))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
+def run(settings: Settings, tidegate: Run) -> Run:
+    """`tidegate detector`, for an analyst."""
+    return partial(tidegate, "detector", password=PASSWORD)
 
 
 def test_an_analyst_releases_a_version_and_it_is_told(run: Run, settings: Settings) -> None:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.commands.conftest import Run
 from tests.intake.files import MAPPING, encoded, packed, payments
-
-from tidegate import cli
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`tidegate`: exit code, what it says, what it complains of."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tidegate: Run) -> Run:
     monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path / "data"))
     packed(tmp_path, "sales.yaml", MAPPING)
-
-    def run(*arguments: str, password: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tidegate", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(password + "\n"))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
+    return tidegate
 
 
 def test_a_folder_is_taken_file_by_file(run: Run, tmp_path: Path) -> None:

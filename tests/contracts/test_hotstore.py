@@ -17,6 +17,7 @@ from tidegate.errors import StateError
 from tidegate.ports.hotstore import RECENT_KEPT, SESSION_KEPT_MS, HotStore, Projection, RecentTransaction, Session
 from tidegate.ports.log import Positions, TopicPartition
 from tidegate.streams.decision import Decision, Outcome
+from tidegate.streams.revision import Cause, Revision
 
 Opener = Callable[[Path], HotStore]
 
@@ -77,6 +78,29 @@ def decision(number: int, outcome: Outcome = "review", detector: str = "card_fra
     )
 
 
+def revision(number: int, of: int, detector: str = "card_fraud") -> Revision:
+    return Revision(
+        event_id=f"tx-{of}",
+        event_time=1_000_000 * of,
+        stream="transactions",
+        detector=detector,
+        detector_version="0123456789ab",
+        number=number,
+        decision_hash="",
+        old_outcome="approve" if number % 2 else "review",
+        new_outcome="review" if number % 2 else "approve",
+        old_score=0,
+        new_score=60,
+        fired=["often"],
+        ceased=[],
+        rules=["often"],
+        reasons=["often"],
+        causes=[Cause(stream="labels", event_id="label-9", event_time=1, place="labels/0@7")],
+        revised_hash="",
+        inputs={"transactions/0": 4},
+    )
+
+
 def label(number: int, *, is_fraud: bool) -> dict[str, Any]:
     return {"event_id": f"label-{number}-{is_fraud}", "transaction_id": f"tx-{number}", "is_fraud": is_fraud}
 
@@ -104,6 +128,7 @@ def everything(hotstore: HotStore) -> list[Any]:
     return [
         [hotstore.transaction(f"tx-{n}") for n in numbers],
         [hotstore.decision(f"tx-{n}") for n in numbers],
+        [hotstore.revision(f"tx-{n}", "card_fraud") for n in numbers],
         [hotstore.recent("pan", pan, 50) for pan in ("pan_A", "pan_B")],
         [hotstore.recent("customer_id", customer, 50) for customer in ("customer_A", "customer_B")],
         [hotstore.session(session) for session in ("s0", "s1")],
@@ -114,9 +139,18 @@ def everything(hotstore: HotStore) -> list[Any]:
 def test_what_is_not_there_is_none(hotstore: HotStore) -> None:
     assert hotstore.transaction("tx-1") is None
     assert hotstore.decision("tx-1") is None
+    assert hotstore.revision("tx-1", "card_fraud") is None
     assert hotstore.session("s1") is None
     assert hotstore.recent("pan", "pan_A", 10) == []
     assert hotstore.positions() == {}
+
+
+def test_the_newest_revision_is_told_beside_the_first_decision(hotstore: HotStore) -> None:
+    put(hotstore, decisions=[decision(1)], revisions=[revision(2, 1), revision(1, 1), revision(1, 1, "other")])
+    put(hotstore, revisions=[revision(1, 1)])
+    assert hotstore.revision("tx-1", "card_fraud") == revision(2, 1)
+    assert hotstore.revision("tx-1", "other") == revision(1, 1, "other")
+    assert hotstore.decision("tx-1") == decision(1)
 
 
 def test_a_transaction_comes_back_whole(hotstore: HotStore) -> None:
@@ -206,6 +240,7 @@ row = st.one_of(
         ),
     ),
     st.tuples(st.just("decisions"), st.builds(decision, st.integers(0, 7))),
+    st.tuples(st.just("revisions"), st.builds(revision, st.integers(1, 3), st.integers(0, 7))),
     st.tuples(st.just("labels"), st.builds(lambda n: label(n, is_fraud=n % 2 == 0), st.integers(0, 7))),
     st.tuples(
         st.just("sessions"),

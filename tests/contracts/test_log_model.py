@@ -6,15 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from infra.stack.kafka import Kafka
-from tests.contracts.test_log import open_embedded, open_kafka
+from tests.contracts.test_log import open_embedded
 
 from tidegate.errors import FencedError
 from tidegate.ports.log import Consumer, Entry, Log, Positions, Record, TopicPartition
@@ -118,9 +116,13 @@ class LogMachine(RuleBasedStateMachine):
             of_place = [r for r in records if (r.topic, r.partition) == place]
             assert of_place == [r for r in expected if (r.topic, r.partition) == place][: len(of_place)]
 
-    def teardown(self) -> None:
+    def leave(self) -> None:
         for member in self.members:
             member.consumer.close()
+        self.members.clear()
+
+    def teardown(self) -> None:
+        self.leave()
         self.log.close()
         shutil.rmtree(self.folder)
 
@@ -174,6 +176,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
+        self.leave()
         self.log.close()
         self.log = self.opened()
 
@@ -214,7 +217,3 @@ def run(opener: Callable[[Path], Log], *, one_order: bool, examples: int, steps:
 
 def test_the_embedded_log_does_as_the_model_does() -> None:
     run(open_embedded, one_order=True, examples=80, steps=40)
-
-
-def test_kafka_does_as_the_model_does(kafka: Kafka) -> None:
-    run(partial(open_kafka, kafka.servers), one_order=False, examples=5, steps=30)

@@ -16,8 +16,10 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision, Explanation, decision_hash
-from tidegate.streams.schema import STREAMS, load_schema
+from tidegate.streams.control import DETECTORS, Demotion, Release
+from tidegate.streams.decision import Alert, Decision, Explanation, decision_hash
+from tidegate.streams.schema import load_schema
+from tidegate.streams.topics import TOPICS
 
 #: Of tests only: what they sign and link proves nothing to anyone.
 SIGNING_KEY, AUDIT_KEY, STORAGE_SECRET = b"s" * 32, b"a" * 32, "of tests only"
@@ -44,8 +46,9 @@ class Stream:
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
         self._ids = itertools.count(1)
-        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+        for topic in TOPICS:
             ports.log.create(topic, partitions=2)
+        ports.log.create(DETECTORS, partitions=1)
 
     def transaction(self, **fields: Any) -> dict[str, Any]:
         event_id = fields.get("event_id", f"tx-{next(self._ids):06d}")
@@ -147,6 +150,18 @@ class Stream:
         }
         self.ports.hotstore.apply(Projection(labels=[made]), positions={})
         self._append("labels", transaction_id, msgspec.json.encode(made), self.ports.clock.now_ms())
+
+    def release(self, detector: str = "card_fraud", version: str = "3", status: Any = "live") -> None:
+        at_ms = self.ports.clock.now_ms()
+        made = Release(detector=detector, version=version, status=status, texts={}, by="anton", at_ms=at_ms)
+        self._append(DETECTORS, detector, msgspec.json.encode(made), at_ms)
+
+    def demote(self, rule: str, detector: str = "card_fraud", version: str = "3") -> Demotion:
+        at_ms = self.ports.clock.now_ms()
+        counted = {"fired": 58, "decided": 613, "forecast": 4.25, "at_ms": at_ms}
+        made = Demotion(detector=detector, version=version, rule=rule, **counted)
+        self._append(DETECTORS, detector, msgspec.json.encode(made), at_ms)
+        return made
 
     def _append(self, topic: str, key: str, value: bytes, timestamp_ms: int) -> None:
         self.ports.log.append([Entry(topic, key, value, timestamp_ms)])

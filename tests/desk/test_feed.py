@@ -2,6 +2,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.desk.stream import GROUPS, Ports, Stream
 
@@ -137,7 +138,7 @@ def test_counters(stream, start):
 
 def test_the_log_must_have_its_topics(ports, start):
     ports.log.create("alerts", partitions=1)
-    with pytest.raises(NotFoundError, match="decisions, labels, transactions"):
+    with pytest.raises(NotFoundError, match="decisions, detectors, labels, transactions"):
         start()
 
 
@@ -161,8 +162,27 @@ def test_the_meter_measures_what_comes_not_what_was_there(ports, stream):
     until(lambda: meter.pulse()["alerts"] == 1)
     until(lambda: meter.pulse()["streams"].get("alerts") == 2)
     until(lambda: bool(meter.samples()))
+    # What a revision raises has waited for what came late.
+    meter.readable([msgspec.structs.replace(stream.decide(stream.transaction()), revision=1)])
+    until(lambda: meter.pulse()["streams"].get("alerts") == 3)
+    assert meter.pulse()["alerts"] == 2
     feed.stop()
     pulse = meter.pulse()
     assert 0 <= pulse["latency_ms"]["p50"] <= pulse["latency_ms"]["max"]
-    assert pulse["streams"]["transactions"] == pulse["streams"]["decisions"] == 2
+    assert pulse["streams"]["transactions"] == pulse["streams"]["decisions"] == 3
     assert pulse["lag"] == {"engine": 0, "hotstore": 0}
+
+
+def test_a_demoted_rule_is_told_until_a_version_is_released_again(stream, start):
+    stream.release()
+    old = stream.demote("card_burst")
+    # Of a version that is not live.
+    stream.demote("other", version="2")
+    feed = start()
+    assert feed.demotions() == [old]
+    new = stream.demote("round_amounts")
+    until(lambda: feed.demotions() == [new, old])
+    stream.release(status="shadow", version="4")
+    stream.release("account_takeover")
+    stream.release()
+    until(lambda: feed.demotions() == [])

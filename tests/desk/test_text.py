@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.contracts.test_hotstore import revision
 
 from tidegate.desk import text
 from tidegate.streams.decision import Counterfactual
@@ -84,6 +85,12 @@ def test_what_would_have_been_is_told_in_words():
     told = [Counterfactual("amount_minor", 48000, "approve"), Counterfactual("card_present", True, "review")]
     assert text.would_have_been(told[0], "EUR") == "Had the amount been 480.00 EUR, it would have been approved."
     assert text.would_have_been(told[1], "EUR") == "Had the card present been yes, it would have been reviewed."
+
+
+def test_a_revision_is_told_in_words():
+    told = revision(1, 1)
+    assert text.revised(told) == ("Revised from approve to review on 1970-01-01 00:00:00.000 UTC, score 0 to 60.")
+    assert text.cause(told.causes[0]) == "Because labels label-9 of 1970-01-01 00:00:00.000 UTC had not arrived yet."
 
 
 def test_which_way_a_feature_moved_the_model():

@@ -52,7 +52,9 @@ def test_it_tells_what_happened(first: tuple[dict[str, Any], str]) -> None:
     assert set(summary["streams"]) == set(STREAMS)
     assert all(count > 0 for count in summary["streams"].values()), summary["streams"]
     assert summary["decisions"] == summary["streams"]["transactions"] == sum(summary["outcomes"].values())
-    assert summary["alerts"] == summary["outcomes"]["review"] + summary["outcomes"]["decline"] > 0
+    acted_on = summary["outcomes"]["review"] + summary["outcomes"]["decline"]
+    assert summary["alerts"] == acted_on + summary["revisions"]["alerts"] > 0
+    assert summary["revisions"]["missed"] == 0
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"] <= summary["latency_ms"]["max"]
 
 
@@ -105,8 +107,12 @@ def test_a_second_run_goes_on_where_the_first_ended(data: Path, first: tuple[dic
     before, _ = first
     after, _ = _run(data, 8)
     for table, rows in after["lake_rows"].items():
-        stream = {"curated.decisions": "decisions", "curated.transactions": "transactions"}.get(
-            table, table.removeprefix("raw.")
-        )
-        added = {**after["streams"], "decisions": after["decisions"], "rejected": after["events"]["rejected"]}[stream]
+        added = {
+            **{f"raw.{stream}": count for stream, count in after["streams"].items()},
+            "raw.rejected": after["events"]["rejected"],
+            "raw.revisions": after["revisions"]["revised"] + after["revisions"]["missed"],
+            "curated.transactions": after["streams"]["transactions"],
+            "curated.decisions": after["decisions"],
+            "curated.revisions": after["revisions"]["revised"],
+        }[table]
         assert rows == before["lake_rows"][table] + added, table

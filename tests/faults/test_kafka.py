@@ -33,7 +33,7 @@ from tidegate.streams.decision import ALERTS, DECISIONS, Decision
 
 EVENTS = 1500
 #: `make faults` asks for 500.
-KILLS = int(os.environ.get("TIDEGATE_KILLS", "4"))
+KILLS = int(os.environ.get("TIDEGATE_KILLS", "2"))
 #: So short that kills meet snapshots being written.
 SNAPSHOT_EVERY_MS = 50
 #: What does nothing for so long hangs.

@@ -12,12 +12,12 @@ from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Entry, Log, Record, TopicPartition
 from tidegate.streams.control import DETECTORS
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
-from tidegate.streams.schema import STREAMS, load_schema
+from tidegate.streams.decision import DECISIONS, Decision
+from tidegate.streams.schema import load_schema
+from tidegate.streams.topics import TOPICS
 
 START = 1_700_000_000_000_000
 PARTITIONS = 3
-TOPICS = (*STREAMS, DECISIONS, ALERTS, REJECTED)
 
 FEATURES = """
 WITH payments AS (

@@ -22,9 +22,10 @@ from tidegate.intake.http import create_app
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.identity import Role
 from tidegate.ports.log import Record
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+from tidegate.streams.decision import REJECTED
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
+from tidegate.streams.topics import TOPICS
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28
 NOW_US = NOW_MS * 1000
@@ -51,7 +52,7 @@ class House:
         self.clock = StoppedClock()
         self.keys = EmbeddedKeys(folder / "keys")
         self.log = EmbeddedLog(folder / "log.sqlite")
-        for topic in (*STREAMS, DECISIONS, ALERTS, REJECTED):
+        for topic in TOPICS:
             self.log.create(topic, partitions=2)
         self.hotstore = EmbeddedHotStore(folder / "hot.sqlite")
         self.identity = EmbeddedIdentity(folder / "identity.sqlite", self.keys.signing_key("identity"), self.clock)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
-from tests.intake.house import NOW_US, PASSWORD, PERSONAL, transaction
+from tests.contracts.test_hotstore import revision
+from tests.intake.house import DETECTOR, NOW_US, PASSWORD, PERSONAL, transaction
 from tests.intake.test_decisions import Engine, decision
 from tests.intake.test_events import EVENTS, JSON
 
@@ -80,7 +81,7 @@ def test_answers_are_as_described(house):
             see("/v1/decisions", "POST", json=transaction("tx-4"))
         see("/v1/decisions", "POST", json=bad)
         house.project()
-        house.hotstore.apply(Projection(decisions=[decision("tx-1")]), {})
+        house.hotstore.apply(Projection(decisions=[decision("tx-1")], revisions=[revision(1, 1, DETECTOR)]), {})
         for event_id in ("tx-1", "tx-2", "a b"):
             see("/v1/decisions/{event_id}", "GET", f"/v1/decisions/{event_id}")
         recent, token = "/v1/customers/{token}/recent", house.keys.token("customer", PERSONAL["customer_id"])

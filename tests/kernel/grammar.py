@@ -130,6 +130,8 @@ class Grammar:
                 "COUNT(*)",
                 f"{self.one_of(('COUNT', 'MIN', 'MAX'))}({self.one_of(VALUES)})",
                 f"COUNT(DISTINCT {self.one_of((*VALUES, *KEYS))})",
+                f"QUANTILE_DISC({self.one_of(('amount_minor', 'event_time'))}, 0.{self.rng.randrange(100)})",
+                self.one_of(("MEDIAN(amount_minor)", "QUANTILE_CONT(terminal_latitude, 0.9)")),
                 f"{self.one_of(('SUM', 'AVG', 'VAR_SAMP', 'STDDEV_SAMP', 'var_pop'))}(amount_minor)",
             )
         )

@@ -14,6 +14,7 @@ from tidegate.errors import DetectorError
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import compile_detector
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.sequences.otherwise import MOST_ROWS
 
 POLICY = "lateness: 10 minutes\ndedupe: 1 day\noutcomes: {review: 40, decline: 80}\ncap: 100\n"
 EXPLAIN = "explain: [amount_minor, card_present, channel, merchant_country]\n"
@@ -203,15 +204,82 @@ def test_columns_that_can_not_be_explained_are_refused(columns, message):
         compile_detector("explained", texts)
 
 
-def test_what_a_sequence_reads_is_not_explained():
-    """Its matches would be others; what a comment names is of no account."""
-    sequences = """
-        -- Whatever card_present says.
-        SELECT * FROM transactions MATCH_RECOGNIZE (
-            PARTITION BY pan ORDER BY event_time MEASURES B.event_time AS at
-            AFTER MATCH SKIP PAST LAST ROW
-            PATTERN (A B) WITHIN INTERVAL '1' MINUTE
-            DEFINE A AS AMOUNT_MINOR < 100, B AS amount_minor > 50000
-        ) AS tested;"""
-    detector = compile_detector("explained", {**TEXTS, "sequences.sql": sequences})
-    assert detector.policy.explain == ("card_present", "channel", "merchant_country")
+SEQUENCES = """
+    SELECT * FROM transactions MATCH_RECOGNIZE (
+        PARTITION BY pan ORDER BY event_time
+        MEASURES LAST(TINY.amount_minor) / 100.0 AS tiny, FIRST(TINY.merchant_country) AS tried_in
+        AFTER MATCH SKIP PAST LAST ROW
+        PATTERN (TINY OTHER*? MUCH) WITHIN INTERVAL '20' MINUTE
+        DEFINE TINY AS amount_minor < 1000, MUCH AS amount_minor > 4000
+    ) AS tested;
+    SELECT * FROM transactions MATCH_RECOGNIZE (
+        PARTITION BY pan ORDER BY event_time
+        MEASURES COUNT(UP.amount_minor) AS steps
+        AFTER MATCH SKIP TO NEXT ROW
+        PATTERN (FIRST_ROW UP{2,} DOWN) WITHIN INTERVAL '1' HOUR
+        DEFINE UP AS UP.amount_minor > LAST(UP.amount_minor, 1)
+                OR (LAST(UP.amount_minor, 1) IS NULL AND UP.amount_minor > FIRST_ROW.amount_minor),
+            DOWN AS DOWN.amount_minor < LAST(UP.amount_minor)
+    ) AS turned;
+    SELECT * FROM transactions MATCH_RECOGNIZE (
+        PARTITION BY pan ORDER BY event_time
+        MEASURES SUM(B.amount_minor) AS remotely
+        AFTER MATCH SKIP TO LAST B
+        PATTERN (A B+ C) WITHIN INTERVAL '30' MINUTE
+        DEFINE A AS card_present, B AS NOT card_present, C AS channel = 'pos' OR SUM(B.amount_minor) > 5000
+    ) AS swapped;
+"""
+FOLLOWED = compile_detector(
+    "explained",
+    {
+        **TEXTS,
+        "sequences.sql": SEQUENCES,
+        "rules.yaml": """
+rules:
+  - {name: tested, when: tested AND tested_tiny < 9, points: 50, reason: "after {tested_tiny}", status: live}
+  - {name: turned, when: turned AND turned_steps > 1, points: 45, reason: "{turned_steps} steps up", status: live}
+  - {name: swapped, when: swapped AND swapped_remotely > 1000, points: 45, reason: "{swapped_remotely}", status: live}
+  - {name: large, when: amount > 48, points: 40, reason: "{amount} is much", status: live}
+  - {name: abroad, when: tested_tried_in <> 'DE', points: 30, reason: "tried in {tested_tried_in}", status: live}
+""",
+    },
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(events)
+def test_what_is_told_of_matches_is_true(rows):
+    check(FOLLOWED, rows)
+
+
+def test_the_greatest_amount_that_completes_no_match_is_told():
+    rows = [payment(amount_minor=500), payment(amount_minor=4500, event_time=START_US + MINUTE_US)]
+    found = explained(FOLLOWED, rows)
+    assert decided(FOLLOWED, rows).outcomes[1] == "review"
+    assert told(found)[0] == ("amount_minor", 4000, "approve")
+
+
+def test_matches_that_have_been_told_are_not_completed_again():
+    minutes = [START_US + minute * MINUTE_US for minute in range(3)]
+    amounts = [500, 4500, 7000]
+    rows = [payment(amount_minor=amount, event_time=at) for amount, at in zip(amounts, minutes, strict=True)]
+    # The third is dear, and completes nothing: a little less would not have been asked about.
+    assert ("amount_minor", 4800, "approve") in told(explained(FOLLOWED, rows))
+
+
+def test_of_a_batch_that_is_not_the_last_no_match_is_told_otherwise():
+    rows = [payment(amount_minor=500), payment(amount_minor=4500, event_time=START_US + MINUTE_US)]
+    kernel = Kernel(FOLLOWED)
+    first = kernel.decide(arrived(transactions(rows)))
+    assert "amount_minor" in {each.column for each in first.explain([1])[0].counterfactuals}
+    kernel.decide(arrived(transactions([payment(event_id="later")])))
+    assert "amount_minor" not in {each.column for each in first.explain([1])[0].counterfactuals}
+
+
+@pytest.mark.parametrize(("between", "can_be_told"), [(MOST_ROWS - 1, True), (MOST_ROWS, False)])
+def test_where_too_many_rows_came_before_nothing_is_told(between, can_be_told):
+    amounts = [500, *(2000 for _ in range(between))]
+    rows = [payment(amount_minor=amount, event_time=START_US) for amount in amounts]
+    rows.append(payment(amount_minor=4500, event_time=START_US + MINUTE_US))
+    assert decided(FOLLOWED, rows).outcomes[-1] == "review"
+    assert (("amount_minor", 4000, "approve") in told(explained(FOLLOWED, rows))) == can_be_told

@@ -46,6 +46,12 @@ EVERYTHING = WindowPlan(
         )
         for excludes_row in (False, True)
     )
+    + tuple(
+        Aggregate(f"quantile_{which}", window, lane, share=(part, 10))
+        for window in range(6)
+        for lane in (0, 1)
+        for which, part in itertools.product(("disc", "floor", "ceil"), (0, 3, 5, 10))
+    )
     + tuple(Aggregate("count", window, -1, excludes_row) for window in range(6) for excludes_row in (True, False)),
     lateness_us=4,
     dedupe_us=10,
@@ -121,7 +127,21 @@ def engine_answers(plan, events, cuts=(), restore_at=()):
 @given(timelines(), st.lists(st.integers(0, 40)), st.sets(st.integers(0, 40)))
 def test_engine_equals_its_twin(plan, events, cuts, restore_at):
     answers = engine_answers(plan, events, [cut for cut in cuts if cut < len(events)], restore_at)
-    assert answers == twin_answers(plan, events)
+    same_answers(plan, answers, twin_answers(plan, events))
+
+
+def same_answers(plan, answers, wanted):
+    """A variance may be the other of two doubles that the true one lies half way between, as test_variance holds it to:
+    here it is seen which rows it counts.
+    """
+    assert [replace(answer, values=()) for answer in answers] == [replace(answer, values=()) for answer in wanted]
+    for answer, want in zip(answers, wanted, strict=True):
+        assert len(answer.values) == len(want.values)  # a label and a duplicate have none
+        for aggregate, value, wish in zip(plan.aggregates, answer.values, want.values, strict=False):
+            if aggregate.function.startswith("var_") and None not in (value, wish):
+                assert abs(value - wish) <= 1
+            else:
+                assert value == wish, aggregate
 
 
 TEN_US = (Window(0, 10),)
@@ -339,6 +359,8 @@ def test_after_a_silence_time_passes_once_enough_events_say_so():
         one_card(windows=(Window(0, 5, 1, rows=(2, 1)),)),
         one_card(windows=(Window(0, 5, 1, gap_us=1),)),
         one_card(Aggregate("sum", 0, -1)),
+        one_card(Aggregate("quantile_disc", 0, 0, share=(2, 1))),
+        one_card(Aggregate("quantile_disc", 0, 0, share=(0, 0))),
         one_card(Aggregate("sum", 0, 0, excludes_row=True), windows=(Window(0, 5, rows=(2, 0)),)),
         one_card(Aggregate("sum", 0, 3)),
         one_card(Aggregate("count", 1, -1)),

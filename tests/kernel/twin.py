@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor
 
 import numpy as np
 
@@ -99,18 +100,7 @@ class Twin:
         frame = [row for row in self.frame(window, event) if not (aggregate.excludes_row and row is event)]
         if aggregate.lane < 0:
             return len(frame)
-        lanes = [self.lane(row, aggregate.lane, event.time) for row in frame]
-        if aggregate.function in {"first_value", "last_value"}:
-            return lanes[0 if aggregate.function == "first_value" else -1] if lanes else None
-        values = [value for value in lanes if value is not None]
-        if aggregate.function in {"first_known", "last_known"}:
-            return values[0 if aggregate.function == "first_known" else -1] if values else None
-        if aggregate.function in {"count", "count_distinct"}:
-            return len(values if aggregate.function == "count" else set(values))
-        if aggregate.function in {"var_samp", "var_pop"}:
-            return variance(values, len(values) - (aggregate.function == "var_samp"))
-        combine = {"sum": nearest_sum, "min": min, "max": max}[aggregate.function]
-        return combine(values) if values else None
+        return combined(aggregate, [self.lane(row, aggregate.lane, event.time) for row in frame])
 
     def frame(self, window: Window, event: Row) -> list[Row]:
         """In order of time, then of arrival."""
@@ -146,6 +136,47 @@ class Twin:
             if labelled is row and label.time <= time and (known is None or label.time >= known.time):
                 known = label
         return known.fraud if known else None
+
+
+def combined(aggregate: Aggregate, lanes: Sequence[int | None]) -> int | None:
+    """What an aggregate makes of its frame's values, in order."""
+    values = [value for value in lanes if value is not None]
+    match aggregate.function:
+        case "first_value":
+            return lanes[0] if lanes else None
+        case "last_value":
+            return lanes[-1] if lanes else None
+        case "count":
+            return len(values)
+        case "count_distinct":
+            return len(set(values))
+        case "var_samp" | "var_pop" as function:
+            return variance(values, len(values) - (function == "var_samp"))
+        case function:
+            return some(function, aggregate.share, values) if values else None
+
+
+def some(function: str, share: tuple[int, int], values: Sequence[int]) -> int:
+    """What is made of one value or more."""
+    match function:
+        case "first_known":
+            return values[0]
+        case "last_known":
+            return values[-1]
+        case "sum":
+            return nearest_sum(values)
+        case "min" | "max":
+            return min(values) if function == "min" else max(values)
+        case _:
+            return quantile(function, share, sorted(values))
+
+
+def quantile(function: str, share: tuple[int, int], values: Sequence[int]) -> int:
+    numerator, denominator = share
+    if function == "quantile_disc":
+        return next(value for n, value in enumerate(values, 1) if n * denominator >= len(values) * numerator)
+    place = (len(values) - 1) * (numerator / denominator)
+    return values[floor(place) if function == "quantile_floor" else ceil(place)]
 
 
 def nearest_sum(values: Sequence[int]) -> int:

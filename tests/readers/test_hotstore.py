@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.contracts.test_hotstore import decision, everything, label, session_event, transaction
+from tests.contracts.test_hotstore import decision, everything, label, revision, session_event, transaction
 
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.log import EmbeddedLog
@@ -36,7 +36,7 @@ class Company:
         self.folder = folder
         self.clock = HandClock()
         self.log = EmbeddedLog(folder / "log.sqlite")
-        for topic in ("transactions", "labels", "sessions", "decisions"):
+        for topic in ("transactions", "labels", "sessions", "decisions", "revisions"):
             self.log.create(topic, partitions=2)
         self.hotstore = self.open("hotstore")
 
@@ -47,10 +47,11 @@ class Company:
         return HotStoreReader(self.log, hotstore or self.hotstore, self.clock)
 
     def write(self, start: int, end: int) -> None:
-        """Four records for each number, some of them before what they are about."""
+        """Five records for each number, some of them before what they are about."""
         entries: list[Entry] = []
         for n in range(start, end):
             rows = [
+                ("revisions", revision(1, n)),
                 ("decisions", decision(n)),
                 ("transactions", transaction(n, customer=f"customer_{'AB'[n % 2]}") | {"card_present": True}),
                 ("labels", label(n, is_fraud=n % 2 == 0) | {"event_time": n, "source": "analyst"}),
@@ -71,7 +72,7 @@ def company(tmp_path: Path) -> Generator[Company]:
 def test_it_projects_what_the_log_holds(company: Company) -> None:
     company.write(0, 8)
     reader = company.reader()
-    assert reader.step(0) == 32
+    assert reader.step(0) == 40
     assert reader.step(0) == 0
     seen = company.hotstore.recent("customer_id", "customer_A", 10)
     assert [(s.event_id, s.outcome, s.is_fraud) for s in seen] == [(f"tx-{n}", "review", True) for n in (6, 4, 2, 0)]
@@ -85,8 +86,8 @@ def test_it_goes_on_from_the_hot_stores_own_positions(company: Company) -> None:
     company.reader().step(0)
     company.write(3, 8)
     # Nothing was committed in the log: the hot store alone knows.
-    assert company.log.lag(GROUP) == {"transactions": 8, "labels": 8, "sessions": 8, "decisions": 8}
-    assert company.reader().step(0) == 20
+    assert company.log.lag(GROUP) == {"transactions": 8, "labels": 8, "sessions": 8, "decisions": 8, "revisions": 8}
+    assert company.reader().step(0) == 25
 
 
 def test_a_hot_store_thrown_away_is_made_anew(company: Company) -> None:
@@ -96,9 +97,9 @@ def test_a_hot_store_thrown_away_is_made_anew(company: Company) -> None:
     reader.step(0)
     company.clock.ms += 10_000
     reader.step(0)
-    assert company.log.lag(GROUP) == {"transactions": 0, "labels": 0, "sessions": 0, "decisions": 0}
+    assert company.log.lag(GROUP) == {"transactions": 0, "labels": 0, "sessions": 0, "decisions": 0, "revisions": 0}
     anew = company.open("anew")
-    assert company.reader(anew).step(0) == 32
+    assert company.reader(anew).step(0) == 40
     assert everything(anew) == everything(company.hotstore)
     anew.close()
 
@@ -107,13 +108,13 @@ def test_what_does_not_fit_is_passed_over_and_told(company: Company, caplog: pyt
     caplog.set_level(logging.WARNING)
     company.write(0, 1)
     secret = b"4111111111111111"
-    for topic in ("transactions", "labels", "sessions", "decisions"):
+    for topic in ("transactions", "labels", "sessions", "decisions", "revisions"):
         for value in (b"\xff" + secret, b"[]", b'{"event_id": "' + secret + b'"}'):
             company.log.append([Entry(topic, "k", value, 0)])
     company.write(1, 2)
-    assert company.reader().step(0) == 20
+    assert company.reader().step(0) == 25
     assert company.hotstore.transaction("tx-1") is not None
-    assert len(caplog.records) == 12
+    assert len(caplog.records) == 15
     assert "transactions/" in caplog.text
     assert secret.decode() not in caplog.text
 

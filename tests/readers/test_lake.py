@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from tests.contracts.test_hotstore import revision
 
 from tidegate.adapters.embedded.lake import EmbeddedLake
 from tidegate.adapters.embedded.log import EmbeddedLog
@@ -23,9 +24,10 @@ from tidegate.readers.lake import COMMIT_EVERY_MS, GROUP, LakeReader
 from tidegate.readers.lake_tables import TABLES
 from tidegate.streams.decision import DECISIONS, REJECTED, Decision
 from tidegate.streams.rejected import Rejected
+from tidegate.streams.revision import REVISIONS, Missed, Revision
 from tidegate.streams.schema import STREAMS, Field, load_schema
 
-TOPICS = (*STREAMS, DECISIONS, REJECTED)
+TOPICS = (*STREAMS, DECISIONS, REJECTED, REVISIONS)
 ACCEPTED_MS = 1_790_000_000_000
 EVENT_US = 1_789_999_990_000_000
 RETENTION_MS = 1000
@@ -124,11 +126,16 @@ def decision(n: int) -> Decision:
     )
 
 
+def revision_of(n: int) -> Revision:
+    return msgspec.structs.replace(revision(1, n), event_time=EVENT_US + n)
+
+
 def entry(topic: str, n: int, value: bytes | None = None) -> Entry:
     if value is None and topic == REJECTED:
         value = msgspec.json.encode(Rejected(stream="stock", step="decode", reason="not JSON", accepted_ms=n))
     elif value is None:
-        value = msgspec.json.encode(decision(n) if topic == DECISIONS else event(topic, n))
+        made = {DECISIONS: decision, REVISIONS: revision_of}
+        value = msgspec.json.encode(made[topic](n) if topic in made else event(topic, n))
     return Entry(topic, f"key-{n}", value, ACCEPTED_MS + n, f"{topic}-{n}")
 
 
@@ -139,7 +146,10 @@ def test_every_record_is_in_each_of_its_tables(company: Company) -> None:
     company.write(0, 20)
     company.bring_in()
     assert sorted(company.lake.row_counts()) == sorted(
-        [*(f"raw.{topic}" for topic in (*STREAMS, REJECTED)), "curated.transactions", "curated.decisions"]
+        [
+            *(f"raw.{topic}" for topic in (*STREAMS, REJECTED, REVISIONS)),
+            *("curated.transactions", "curated.decisions", "curated.revisions"),
+        ]
     )
     company.assert_all_is_in_once()
 
@@ -161,6 +171,18 @@ def test_raw_is_the_record_as_it_stands_in_the_log(company: Company, topic: str)
             "key": record.key,
             "value": record.value.decode(),
         }
+
+
+def test_what_was_revised_is_easy_to_ask_and_what_was_missed_is_raw(company: Company) -> None:
+    cause = revision_of(0).causes[0]
+    missed = Missed(detector="card_fraud", cause=cause, settled_until=1, reason="too late")
+    company.log.append([entry(REVISIONS, 0), entry(REVISIONS, 1, msgspec.json.encode(missed))])
+    company.bring_in()
+    (row,) = company.lake.query("SELECT * FROM curated.revisions").to_pylist()
+    assert (row["event_id"], row["number"], row["old_outcome"], row["new_outcome"]) == ("tx-0", 1, "approve", "review")
+    assert (row["fired"], row["causes"]) == (["often"], ["label-9"])
+    assert msgspec.json.decode(row["revision"], type=Revision) == revision_of(0)
+    assert len(company.lake.query("SELECT * FROM raw.revisions")) == 2
 
 
 def test_curated_transactions_are_typed(company: Company) -> None:

@@ -38,6 +38,11 @@ def test_every_setting_says_what_it_does() -> None:
         assert field.description, name
 
 
+def test_every_design_decision_has_a_number_of_its_own() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(name.partition("-")[0]) for name in names] == list(range(1, len(names) + 1))
+
+
 def test_every_design_decision_says_why_what_and_what_follows() -> None:
     for page in (ROOT / "docs" / "adr").glob("*.md"):
         headings = re.findall(r"^## (.+)$", page.read_text("utf-8"), re.MULTILINE)

@@ -178,6 +178,7 @@ def promote(
     log = log_of(settings, "detector")
     texts = texts_of(log, name, version) if version else read_detector_texts(settings.detectors / name)
     detector = compile_detector(name, texts, open_models())
+    _allow(settings, name, texts, to, by)
     if examples.FILE in texts and examples.check_examples(detector, texts[examples.FILE]):
         typer.echo(f"The examples of {name} come out otherwise than they say: see tidegate detector check.", err=True)
         raise typer.Exit(FOUND_WRONG)
@@ -203,33 +204,48 @@ def retire(
     ended = version or (standing.live.version if standing.live else None)
     if ended not in running:
         raise NotFoundError(f"detector {name!r}: wanted a version that decides, got {version}; {running or 'none'} do")
-    _release(settings, name, texts_of(log, name, ended), "retired", by, as_json=as_json)
+    texts = texts_of(log, name, ended)
+    _allow(settings, name, texts, "retired", by)
+    _release(settings, name, texts, "retired", by, as_json=as_json)
 
 
-def _release(settings: Settings, name: str, texts: dict[str, str], status: Status, by: str, *, as_json: bool) -> None:
-    """As whoever may; told to the audit trail before it is done."""
+def _allow(settings: Settings, name: str, texts: dict[str, str], status: Status, by: str) -> None:
+    """Only who may release; who may not is told to the audit trail."""
     from tidegate.governance.roles import require
-    from tidegate.hosts.promotion import release
-    from tidegate.kernel.detector import version_of
-    from tidegate.ports.audit import AuditEntry
-    from tidegate.wiring import open_audit, open_clock, open_identity, open_lake, open_models, open_snapshots
+    from tidegate.wiring import open_identity
 
-    identity, audit, clock = open_identity(settings), open_audit(settings), open_clock()
-    on = f"{name} {version_of(texts)}"
-
-    def told(outcome: Literal["done", "refused"]) -> None:
-        audit.write(
-            AuditEntry(
-                time_ms=clock.now_ms(), who=by, what=f"release {status}", on=on, where="terminal", outcome=outcome
-            )
-        )
-
+    identity = open_identity(settings)
     try:
         require(identity.who(identity.sign_in(by, password_of(by))), "detectors:release")
     except AccessError:
-        told("refused")
+        _tell(settings, name, texts, status, by, "refused")
         raise
-    told("done")
+
+
+def _tell(
+    settings: Settings,
+    name: str,
+    texts: dict[str, str],
+    status: Status,
+    by: str,
+    outcome: Literal["done", "refused"],
+) -> None:
+    from tidegate.kernel.detector import version_of
+    from tidegate.ports.audit import AuditEntry
+    from tidegate.wiring import open_audit, open_clock
+
+    on, what = f"{name} {version_of(texts)}", f"release {status}"
+    open_audit(settings).write(
+        AuditEntry(time_ms=open_clock().now_ms(), who=by, what=what, on=on, where="terminal", outcome=outcome)
+    )
+
+
+def _release(settings: Settings, name: str, texts: dict[str, str], status: Status, by: str, *, as_json: bool) -> None:
+    """Told to the audit trail before it is done."""
+    from tidegate.hosts.promotion import release
+    from tidegate.wiring import open_clock, open_lake, open_models, open_snapshots
+
+    _tell(settings, name, texts, status, by, "done")
     with progress_bar("windows", hidden=as_json) as progress:
         task = progress.add_task("windows", total=None)
         released = release(
@@ -240,7 +256,7 @@ def _release(settings: Settings, name: str, texts: dict[str, str], status: Statu
             texts,
             status=status,
             by=by,
-            clock=clock,
+            clock=open_clock(),
             models=open_models(),
             progress=lambda done: progress.update(task, completed=done),
         )

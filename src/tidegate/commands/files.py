@@ -16,9 +16,6 @@ import typer
 from tidegate.commands.options import FOUND_WRONG, AsJson, Data, print_json, progress_bar
 from tidegate.errors import NotFoundError, UsageError
 
-#: What a file is called that is fetched from an address, if the address ends with nothing that can be a name.
-_UNNAMED = "fetched"
-
 StreamName = Annotated[str, typer.Option("--stream", help="The stream that the rows become events of.")]
 
 

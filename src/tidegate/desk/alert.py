@@ -66,6 +66,7 @@ class AlertPage:
             self._head()
             with ui.element("div").classes("case-columns"):
                 with ui.element("div").classes("case-main"):
+                    self._revision()
                     self._why()
                     self._otherwise()
                     self._around()
@@ -128,6 +129,21 @@ class AlertPage:
             for reason in (decided.reasons if decided else []) or ["No rule gave a reason."]:
                 with ui.element("li"):
                     ui.label(reason)
+
+    def _revision(self) -> None:
+        """What became of the decision when more had arrived."""
+        revision = self._case.revision
+        if revision is None:
+            return
+        with section("Revision"):
+            ui.label(text.revised(revision)).classes("revised")
+            with ui.element("ul").classes("reasons"):
+                for told in [*map(text.cause, revision.causes), *(f"Now: {reason}" for reason in revision.reasons)]:
+                    with ui.element("li"):
+                        ui.label(told)
+                if revision.more_causes:
+                    with ui.element("li"):
+                        ui.label(f"And {revision.more_causes} more that came late.")
 
     def _otherwise(self) -> None:
         """What would have led to another outcome, and what moved the model."""
@@ -254,8 +270,12 @@ class AlertPage:
         self._show_verdict()
 
     def _refresh(self) -> None:
-        """Show what has come since: the decision, if the alert was faster, and verdicts, whoever gave them."""
-        if self._case.decision is None and self._desk.hotstore.decision(self._event_id):
+        """Show what has come since: the decision, if the alert was faster, its revision, and whoever's verdicts."""
+        decision = self._case.decision
+        if decision is None:
+            if self._desk.hotstore.decision(self._event_id):
+                ui.navigate.reload()
+        elif self._desk.hotstore.revision(self._event_id, decision.detector) != self._case.revision:
             ui.navigate.reload()
         verdict = self._desk.feed.verdict(self._event_id)
         if verdict and verdict != self._case.verdict:

@@ -58,6 +58,7 @@ def to_rows(found: Iterable[Listed], feed: Feed, now_ms: int) -> list[dict[str, 
     for listed in found:
         alert = listed.alert
         reasons = alert.reasons or [text.NONE]
+        revised = f"Revised from {alert.revised_from}: " if alert.revised_from else ""
         rows.append(
             {
                 "key": listed.number,
@@ -70,7 +71,7 @@ def to_rows(found: Iterable[Listed], feed: Feed, now_ms: int) -> list[dict[str, 
                 "card": text.card(alert.pan_bin, alert.pan_last4),
                 "customer": text.short_token(alert.customer_id),
                 "channel": alert.channel or text.NONE,
-                "reason": reasons[0][:_REASON_CHARS],
+                "reason": f"{revised}{reasons[0]}"[:_REASON_CHARS],
                 "more": len(reasons) - 1,
                 "verdict": verdict_word(feed.verdict(alert.event_id)),
             }

@@ -13,6 +13,7 @@ from tidegate.desk.data_table import Column, Row
 from tidegate.desk.feed import Feed, Verdict
 from tidegate.ports.hotstore import RECENT_KEPT, HotStore, RecentTransaction
 from tidegate.streams.decision import Alert, Decision
+from tidegate.streams.revision import Revision
 from tidegate.streams.schema import PAN_PARTS, load_schema
 
 _TRANSACTIONS = load_schema("transactions")
@@ -43,6 +44,8 @@ class Case(msgspec.Struct, frozen=True):
     event_id: str
     transaction: dict[str, Any] | None
     decision: Decision | None
+    revision: Revision | None
+    """The decision's newest."""
     alert: Alert | None
     by_card: list[RecentTransaction]
     by_customer: list[RecentTransaction]
@@ -84,12 +87,13 @@ def read_case(event_id: str, hotstore: HotStore, feed: Feed) -> Case:
         return hotstore.recent(by, token, RECENT_KEPT) if token else []
 
     by_card, by_customer = recent("pan"), recent("customer_id")
-    verdict = feed.verdict(event_id)
+    verdict, decision = feed.verdict(event_id), hotstore.decision(event_id)
     stored = next((seen.is_fraud for seen in (*by_card, *by_customer) if seen.event_id == event_id), None)
     return Case(
         event_id=event_id,
         transaction=transaction,
-        decision=hotstore.decision(event_id),
+        decision=decision,
+        revision=hotstore.revision(event_id, decision.detector) if decision else None,
         alert=alert,
         by_card=by_card,
         by_customer=by_customer,
@@ -163,7 +167,8 @@ def stages(case: Case) -> list[tuple[str, str]]:
     if case.alert:
         found.append(("Accepted at the door", text.full_time(case.alert.accepted_ms * 1000)))
         took_us = (case.alert.decided_ms - case.alert.accepted_ms) * 1000
-        found.append(("Decided", f"{text.full_time(case.alert.decided_ms * 1000)} (+{text.span(took_us)})"))
+        word = "Decided" if case.alert.revision is None else "Revised"
+        found.append((word, f"{text.full_time(case.alert.decided_ms * 1000)} (+{text.span(took_us)})"))
     if case.decision:
         found += [(text.words(stage), text.span(took)) for stage, took in case.decision.stages_us.items()]
     return found

@@ -13,7 +13,8 @@ import msgspec
 from tidegate.desk.meter import Meter
 from tidegate.errors import NotFoundError, OverloadError
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, after
+from tidegate.streams.control import DETECTORS, Demotion, Part, Standing, decode_control
 from tidegate.streams.decision import ALERTS, DECISIONS, Alert
 
 _LABELS = "labels"
@@ -81,7 +82,7 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """Follows the topics `alerts` and `labels` in one thread, which drives the meter too.
+    """Follows the topics `alerts`, `labels` and `detectors` in one thread, which drives the meter too.
 
     `on_failure` is called, from that thread, once it can't go on. Everything public may be called from any thread.
     """
@@ -97,6 +98,7 @@ class Feed:
         self._next_number = 0
         self._news: deque[Verdict] = deque(maxlen=VERDICT_NEWS_KEPT)
         self._verdict_count = 0
+        self._standings: dict[str, Standing] = {}
 
     # The thread
 
@@ -106,7 +108,7 @@ class Feed:
         Raises:
             NotFoundError: the log lacks a topic that the desk shows.
         """
-        missing = {ALERTS, _LABELS, DECISIONS, _TRANSACTIONS} - self._log.topics().keys()
+        missing = {ALERTS, _LABELS, DETECTORS, DECISIONS, _TRANSACTIONS} - self._log.topics().keys()
         if missing:
             raise NotFoundError(f"desk: the log has no topic {', '.join(sorted(missing))}; create it before the desk")
         self._load()
@@ -122,15 +124,15 @@ class Feed:
         return self._thread.is_alive()
 
     def _load(self) -> None:
-        ends = self._log.ends([ALERTS, _LABELS])
+        ends = self._log.ends([ALERTS, _LABELS, DETECTORS])
         kept = {ALERTS: ALERTS_KEPT, _LABELS: VERDICTS_KEPT}
-        positions = {at: max(0, end - kept[at.topic]) for at, end in ends.items()}
+        positions = {at: max(0, end - kept.get(at.topic, end)) for at, end in ends.items()}
         while unread := {at: position for at, position in positions.items() if position < ends[at]}:
             records = self._log.read(unread, _READ_LIMIT)
             if not records:
                 break
-            self._take([record for record in records if record.offset < ends[_place(record)]])
-            positions |= _after(records)
+            self._take([record for record in records if record.offset < ends[record.place]])
+            positions |= after(records)
         self._positions = ends
 
     def _run(self) -> None:
@@ -151,13 +153,14 @@ class Feed:
         records = self._log.read(self._positions, _READ_LIMIT)
         if records:
             self._meter.readable(self._take(records))
-            self._positions |= _after(records)
+            self._positions |= after(records)
         self._meter.count()
         return bool(records)
 
     def _take(self, records: Sequence[Record]) -> list[Alert]:
         alerts = [_alert_decoder.decode(record.value) for record in records if record.topic == ALERTS]
         verdicts = [_verdict_decoder.decode(record.value) for record in records if record.topic == _LABELS]
+        controls = [decode_control(record.value) for record in records if record.topic == DETECTORS]
         with self._lock:
             for alert in alerts:
                 self._alerts.append(Listed(self._next_number, alert, _searched(alert)))
@@ -170,6 +173,10 @@ class Feed:
                 self._verdict_count += 1
             while len(self._verdicts) > VERDICTS_KEPT:
                 del self._verdicts[next(iter(self._verdicts))]
+            for control in controls:
+                if control is not None and not isinstance(control, Part):
+                    standing = self._standings.get(control.detector, Standing())
+                    self._standings[control.detector] = standing.after(control)
         return alerts
 
     # What the pages ask
@@ -225,6 +232,12 @@ class Feed:
             new = min(self._verdict_count - number, len(self._news))
             return list(self._news)[len(self._news) - new :], self._verdict_count
 
+    def demotions(self) -> list[Demotion]:
+        """The rules that are demoted now, the newest first."""
+        with self._lock:
+            found = [demotion for standing in self._standings.values() for demotion in standing.demoted.values()]
+        return sorted(found, key=lambda demotion: -demotion.at_ms)
+
     def detectors(self) -> list[str]:
         with self._lock:
             return sorted({listed.alert.detector for listed in self._alerts})
@@ -251,14 +264,6 @@ class Feed:
             and (not wanted.text or wanted.text.casefold() in listed.text)
             and not (wanted.open_only and alert.event_id in self._verdicts)
         )
-
-
-def _after(records: Sequence[Record]) -> Positions:
-    return {_place(record): record.offset + 1 for record in records}
-
-
-def _place(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
 
 
 def _searched(alert: Alert) -> str:

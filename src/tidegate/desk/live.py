@@ -11,6 +11,7 @@ from nicegui.events import GenericEventArguments
 
 from tidegate.desk import charts, text
 from tidegate.desk.alert_list import ROWS_SHOWN, AlertList, to_rows, verdict_word
+from tidegate.desk.demotions import Demotions
 from tidegate.desk.feed import Filter
 from tidegate.desk.frame import Frame
 from tidegate.desk.meter import SAMPLE_EVERY_MS
@@ -56,6 +57,7 @@ class LivePage:
         self._verdict = VerdictDialog(desk, session, lambda event_id, is_fraud: self._mark(event_id, is_fraud=is_fraud))
         with frame.content("live"):
             self._gauges()
+            self._demotions = Demotions(desk)
             self._filters()
             found, self._next = desk.feed.newest(self._filter, ROWS_SHOWN)
             _, self._next_verdict = desk.feed.verdicts_since(0)
@@ -132,6 +134,7 @@ class LivePage:
             self._list.show_verdicts({verdict.transaction_id: verdict_word(verdict) for verdict in verdicts})
 
     def _refresh_gauges(self) -> None:
+        self._demotions.refresh()
         counters = self._desk.feed.counters()
         self._open.set_text(f"{counters.open:,}")
         self._declined.set_text(f"{counters.declined:,}")

@@ -52,10 +52,14 @@ class Meter:
         self._counted_ms = 0
 
     def readable(self, alerts: Sequence[Alert]) -> None:
-        """These alerts can be read by the pages from now on."""
+        """These alerts can be read by the pages from now on. Those of revisions wait for what comes late: how long they
+        take says nothing of the way.
+        """
         now_ms = self._clock.now_ms()
         with self._lock:
             for alert in alerts:
+                if alert.revision is not None:
+                    continue
                 self._latencies.add(now_ms - alert.accepted_ms)
                 self._recent.append((now_ms, now_ms - alert.accepted_ms))
 

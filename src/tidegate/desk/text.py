@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from tidegate.streams.control import Demotion
 from tidegate.streams.decision import Counterfactual, Value
+from tidegate.streams.revision import Cause, Revision
 
 #: Stands where there is no value.
 NONE = "—"
@@ -108,6 +110,36 @@ def would_have_been(told: Counterfactual, currency: str | None) -> str:
     name = words(told.column.removesuffix("_minor"))
     value = feature(told.column, told.value, currency)
     return f"Had the {name[:1].lower()}{name[1:]} been {value}, it would have been {_DONE[told.outcome]}."
+
+
+def demoted(demotion: Demotion) -> str:
+    """Why a rule was demoted, and what that means."""
+    return (
+        f"It fired {demotion.fired:,} times in {demotion.decided:,} decisions; {demotion.forecast:g} in 1,000 were "
+        "forecast. Its points now lead to review at most, until a version is released again."
+    )
+
+
+def after_demotion(demotion: Demotion) -> list[str]:
+    """What to do about it, step by step."""
+    promote = f"tidegate detector promote {demotion.detector}"
+    diff = f"tidegate detector diff {demotion.detector}@live FOLDER --on log"
+    look = "Look at its alerts below. From here on they are in review: it declines none."
+    lift = f"If they are fraud, an attack is on: an analyst lifts the demotion: {promote} --version {demotion.version}"
+    mend = "If they are not, the rule or what it reads has changed: an analyst mends rules.yaml, looks at what changes"
+    return [look, f"{lift} --as NAME", f"{mend}: {diff}, and releases it: {promote} --as NAME"]
+
+
+def revised(revision: Revision) -> str:
+    """`Revised from approve to review on 2026-03-01 14:02:11.123 UTC, score 0 to 50.`"""
+    on = full_time(revision.revised_ms * 1000)
+    scores = f"score {revision.old_score} to {revision.new_score}"
+    return f"Revised from {revision.old_outcome} to {revision.new_outcome} on {on}, {scores}."
+
+
+def cause(one: Cause) -> str:
+    """`Because transactions tx-1 of 2026-03-01 14:02:11.123 UTC had not arrived yet.`"""
+    return f"Because {one.stream} {one.event_id} of {full_time(one.event_time)} had not arrived yet."
 
 
 def moved(amount: float) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tidegate.kernel.arrivals import Arrived
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, after
 from tidegate.streams.batch import to_batch
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.schema import Schema, load_schema
@@ -49,25 +49,20 @@ def schemas_of(streams: Iterable[str]) -> dict[str, Schema]:
     return {stream: load_schema(stream) for stream in streams}
 
 
-def place_of(record: Record) -> TopicPartition:
-    """The partition that a record stands in."""
-    return TopicPartition(record.topic, record.partition)
-
-
-def after(records: Iterable[Record]) -> Positions:
-    """How far the partitions of these records are read once they are."""
-    return {place_of(record): record.offset + 1 for record in records}
-
-
 def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
     """What stands between `start` (where a partition is missing: its first record) and `ends`, in the log's order."""
     at = {place: start.get(place, 0) for place in ends}
     while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
-        batch = [record for record in log.read(behind, BATCH_RECORDS) if record.offset < ends[place_of(record)]]
+        batch = [record for record in log.read(behind, BATCH_RECORDS) if record.offset < ends[record.place]]
         if not batch:
             return
         yield batch
         at |= after(batch)
+
+
+def records_before(log: Log, ends: Positions) -> Iterator[Record]:
+    """All records before `ends`, from the first that the log holds on."""
+    return (record for batch in batches(log, {}, ends) for record in batch)
 
 
 def taken(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
@@ -75,7 +70,7 @@ def taken(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]
     both are places in it.
     """
     for batch in log.history(GROUP, start, list(dict.fromkeys(place.topic for place in ends))):
-        before = [record for record in batch if record.offset < ends.get(place_of(record), 0)]
+        before = [record for record in batch if record.offset < ends.get(record.place, 0)]
         if before:
             yield before
         if len(before) < len(batch):
@@ -100,10 +95,10 @@ def inputs_of(records: Sequence[Record], read: Positions, streams: Iterable[str]
     of all was before.
     """
     minded = (*streams, DETECTORS)
-    running = {f"{place.topic}/{place.partition}": offset for place, offset in read.items() if place.topic in minded}
+    running = {place.name: offset for place, offset in read.items() if place.topic in minded}
     inputs: list[dict[str, int]] = []
     for record in records:
-        name = f"{record.topic}/{record.partition}"
+        name = record.place.name
         if name in running:
             running[name] = record.offset + 1
         inputs.append(dict(running))

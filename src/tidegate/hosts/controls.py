@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tidegate.errors import DetectorError
-from tidegate.hosts.arrivals import batches
+from tidegate.hosts.arrivals import records_before
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Log, Record, TopicPartition
 from tidegate.ports.models import Models
@@ -23,12 +23,10 @@ def controls(log: Log, *, end: int | None = None, reader: Controls | None = None
     gives a `reader`, which then knows the parts of large texts.
     """
     reader = reader or Controls()
-    ends = log.ends([DETECTORS]) if end is None else {CONTROL: end}
-    for batch in batches(log, {}, ends):
-        for record in batch:
-            control = reader.read(record.value)
-            if control is not None and not isinstance(control, Part):
-                yield record, control
+    for record in records_before(log, log.ends([DETECTORS]) if end is None else {CONTROL: end}):
+        control = reader.read(record.value)
+        if control is not None and not isinstance(control, Part):
+            yield record, control
 
 
 def beginnings(detectors: Sequence[Detector]) -> list[Release]:
@@ -55,3 +53,20 @@ def detector_of(named: Release | Candidate, models: Models | None) -> Detector |
         _log.warning("detector %s %s: %s; not followed", named.detector, named.version, error)
         return None
     return detector if detector.version == named.version else None
+
+
+def version_named(
+    log: Log, first: Iterable[Detector], name: str, version: str, models: Models | None
+) -> Detector | None:  # fmt: skip
+    """A version of a detector: one of `first`, which decided from the log's first record on, or one whose texts a
+    release holds. None: the log has none of it.
+    """
+    for detector in first:
+        if (detector.name, detector.version) == (name, version):
+            return detector
+    for _, control in controls(log):
+        if isinstance(control, Release) and (control.detector, control.version) == (name, version):
+            detector = detector_of(control, models)
+            if detector is not None:
+                return detector
+    return None

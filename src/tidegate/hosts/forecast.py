@@ -23,6 +23,10 @@ BLOCK_DECISIONS = 1000
 #: A sale or a holiday may double what is usual: that alone demotes nothing.
 FAR = 3
 
+#: Beyond a block nothing is counted, so that a tail may end a good way above it.
+_COUNTS = np.arange(4 * BLOCK_DECISIONS)
+_LOG_FACTORIALS = np.array([math.lgamma(count + 1) for count in _COUNTS.tolist()])
+
 #: Of a year of blocks of a hundred rules, fewer than one goes beyond by chance.
 MAX_CHANCE = 1e-9
 
@@ -94,11 +98,6 @@ def limit(mean: float) -> int:
     """
     if mean >= BLOCK_DECISIONS:
         return BLOCK_DECISIONS
-    # Beyond a block nothing is counted, so that the tail may end a good way above it.
-    terms = [math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(4 * BLOCK_DECISIONS)]
-    tail = 0.0
-    for k in range(len(terms) - 1, 0, -1):
-        tail += terms[k]
-        if tail >= MAX_CHANCE:
-            return min(k, BLOCK_DECISIONS)
-    return 0
+    tails = np.cumsum(np.exp(_COUNTS * math.log(mean) - mean - _LOG_FACTORIALS)[::-1])[::-1]
+    reached = np.nonzero(tails[1:] >= MAX_CHANCE)[0]
+    return min(int(reached[-1]) + 1, BLOCK_DECISIONS) if len(reached) else 0

@@ -20,13 +20,12 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from tidegate.errors import FencedError
-from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, after, arrivals, inputs_of, runs, schemas_of
+from tidegate.hosts.alerts import alert_of, shown
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
@@ -34,11 +33,11 @@ from tidegate.hosts.rollout import Deciding, Rollout
 from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log, Positions, Record
+from tidegate.ports.log import Entry, Log, Positions, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Alert, Decision
+from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
 
@@ -58,9 +57,6 @@ _MEASURE_EVERY_MS = 5_000
 
 #: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
 _MAX_EXPLAINED = 32
-
-#: What an alert shows of the event.
-_SHOWN = ("customer_id", "pan", "pan_bin", "pan_last4", "amount_minor", "currency", "channel", "merchant_id")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -206,7 +202,7 @@ class LocalHost:
     ) -> list[Entry]:
         entries: list[Entry] = []
         acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
-        shown = dict(zip(acted_on, _shown(decisions, acted_on), strict=True))
+        events = dict(zip(acted_on, shown(decisions, acted_on), strict=True))
         started_ns, explained = time.perf_counter_ns(), [row for row in acted_on if decisions.index[row] >= 0]
         explained = explained[:_MAX_EXPLAINED] if decisions.detector.explains else []
         explanations = dict(zip(explained, decisions.explain(explained), strict=True))
@@ -224,34 +220,16 @@ class LocalHost:
                 stages_us={"queue": queue_us, **spent_us},
             )
             entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
-            if row in shown:
-                alert = Alert(
-                    event_id=decision.event_id,
-                    event_time=decision.event_time,
-                    detector=decision.detector,
-                    detector_version=decision.detector_version,
-                    outcome=decision.outcome,
-                    score=decision.score,
-                    reasons=decision.reasons,
-                    accepted_ms=record.timestamp_ms,
-                    decided_ms=decided_ms,
-                    **shown[row],
-                )
+            if row in events:
+                alert = alert_of(decision, events[row], accepted_ms=record.timestamp_ms, decided_ms=decided_ms)
                 entries.append(Entry(ALERTS, decision.event_id, _encode(alert), decided_ms, entry_id))
         return entries
 
     def _rejected(self, record: Record, wanted: str) -> Entry:
-        place = f"{record.topic}/{record.partition}@{record.offset}"
         rejected = Rejected(
             stream=record.topic,
             step="engine",
-            reason=f"record {place}: wanted {wanted}",
+            reason=f"record {record.name}: wanted {wanted}",
             accepted_ms=record.timestamp_ms,
         )
-        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{place}")
-
-
-def _shown(decisions: Decisions, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What alerts show of the events of these decisions."""
-    columns = [name for name in _SHOWN if name in decisions.events.schema.names]
-    return decisions.events.select(columns).take(pa.array(rows, pa.int64())).to_pylist()
+        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{record.name}")

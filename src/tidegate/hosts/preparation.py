@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 
 from tidegate.errors import TidegateError
-from tidegate.hosts.arrivals import GROUP, after, arrivals, schemas_of
+from tidegate.hosts.arrivals import GROUP, arrivals, schemas_of
 from tidegate.hosts.controls import detector_of
 from tidegate.hosts.recovery import restore
 from tidegate.kernel.decide import Kernel
-from tidegate.ports.log import Log, Record
+from tidegate.ports.log import Log, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS, Candidate

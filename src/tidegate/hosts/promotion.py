@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError
-from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, after, arrivals, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, schemas_of
 from tidegate.hosts.controls import CONTROL, controls
 from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
@@ -21,7 +21,7 @@ from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector, compile_detector, version_of
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
-from tidegate.ports.log import Entry, Log, Positions
+from tidegate.ports.log import Entry, Log, Positions, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import (

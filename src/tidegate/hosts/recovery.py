@@ -64,7 +64,7 @@ def keep_next(snapshots: Snapshots, kernel: Kernel, positions: Positions) -> Non
 
 class Recovery:
     """Snapshots are written by a process forked for each: it has the state as it was at that moment, and the engine
-    decides on at once. What that costs the engine is the fork, some milliseconds a GB, and the copy that the system
+    decides on at once. What that costs the engine is the fork, some ten milliseconds a GB, and the copy that the system
     makes of each page that is changed while the snapshot is written.
 
     A group of its own holds the log back: it is committed at the oldest snapshot that is kept, so that nothing expires

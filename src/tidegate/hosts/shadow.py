@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from tidegate.hosts.arrivals import GROUP, after, arrivals, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import GROUP, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.rollout import Rollout
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import DETECTORS

@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import GROUP, after, arrivals, batches, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import GROUP, arrivals, inputs_of, records_before, runs, schemas_of
 from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, TopicPartition, after
 from tidegate.ports.models import Models
 from tidegate.streams.control import DETECTORS, Control, Part, Release, Standing, decode_control
 from tidegate.streams.decision import DECISIONS, Decision, decision_hash
@@ -41,7 +41,9 @@ Progress = Callable[[int, int], None]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out about one decision. `holds` is None where it can't be told; `says` tells why."""
+    """What was found out about one decision, or a revision of it. `holds` is None where it can't be told; `says` tells
+    why.
+    """
 
     event_id: str
     detector: str
@@ -51,6 +53,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     recomputed_hash: str = ""
     """Empty: it was not, or could not be, decided again."""
     differences: tuple[Difference, ...] = ()
+    revision: int | None = None
+    """The number of the revision; None: it is the decision itself."""
 
 
 class Tally(msgspec.Struct):
@@ -59,6 +63,7 @@ class Tally(msgspec.Struct):
     told: bool
     """Whether also those that hold are told."""
     decisions: int = 0
+    revisions: int = 0
     hold: int = 0
     wrong: int = 0
     cannot_be_told: dict[str, int] = msgspec.field(default_factory=dict[str, int])
@@ -67,7 +72,8 @@ class Tally(msgspec.Struct):
     """Not more than MAX_TOLD."""
 
     def add(self, verdict: Verdict) -> None:
-        self.decisions += 1
+        self.decisions += verdict.revision is None
+        self.revisions += verdict.revision is not None
         if verdict.holds:
             self.hold += 1
         elif verdict.holds is None:
@@ -80,7 +86,8 @@ class Tally(msgspec.Struct):
     def lines(self) -> Iterator[str]:
         """In words, the sum last."""
         for verdict in self.verdicts:
-            yield f"{verdict.event_id} by {verdict.detector}: {verdict.says}"
+            revision = "" if verdict.revision is None else f", revision {verdict.revision}"
+            yield f"{verdict.event_id} by {verdict.detector}{revision}: {verdict.says}"
             if verdict.stored_hash:
                 yield f"  hash {verdict.stored_hash}"
             if verdict.recomputed_hash not in {"", verdict.stored_hash}:
@@ -90,8 +97,10 @@ class Tally(msgspec.Struct):
             yield from (f"{count:,} of them: {why}" for why, count in self.cannot_be_told.items())
         if self.wrong > len(self.verdicts):
             yield f"{self.wrong - len(self.verdicts):,} more that do not hold"
-        untold = self.decisions - self.hold - self.wrong
-        yield f"{self.decisions:,} decisions: {self.hold:,} hold, {self.wrong:,} do not, {untold:,} cannot be told."
+        untold = self.decisions + self.revisions - self.hold - self.wrong
+        revisions = f" and {self.revisions:,} revisions" if self.revisions else ""
+        found = f"{self.hold:,} hold, {self.wrong:,} do not, {untold:,} cannot be told"
+        yield f"{self.decisions:,} decisions{revisions}: {found}."
 
 
 def verify(
@@ -120,7 +129,7 @@ def verify(
     at_hand = dict.fromkeys([*first, *(control.detector for control in released)])
 
     def stored() -> Iterable[Record]:
-        return _read(log, ends) if chosen is None else chosen
+        return records_before(log, ends) if chosen is None else chosen
 
     for record in stored():
         name, event_id = _named(record)
@@ -139,30 +148,26 @@ def verify(
 def _chosen(log: Log, ends: Positions, event_ids: AbstractSet[str] | None, sample: int | None) -> list[Record] | None:
     """The decisions asked for, in the order of the log. None: all."""
     if event_ids is not None:
-        found = [record for record in _read(log, ends) if _named(record)[1] in event_ids]
+        found = [record for record in records_before(log, ends) if _named(record)[1] in event_ids]
         for unknown in sorted(event_ids - {_named(record)[1] for record in found}):
             raise NotFoundError(f"verify: the log holds no decision about event {unknown!r}")
         return found
     if sample is not None and sample < 1:
         raise UsageError(f"verify: wanted a sample of at least 1 decision, got {sample}")
-    count = sum(1 for _ in (_read(log, ends) if sample else islice(_read(log, ends), 1)))
+    count = sum(1 for _ in (records_before(log, ends) if sample else islice(records_before(log, ends), 1)))
     if not count:
         raise NotFoundError("verify: the log holds no decision")
     if sample is None or sample >= count:
         return None
     # The middle one of each of `sample` equal parts.
     wanted = {(2 * part + 1) * count // (2 * sample) for part in range(sample)}
-    return [record for index, record in enumerate(_read(log, ends)) if index in wanted]
+    return [record for index, record in enumerate(records_before(log, ends)) if index in wanted]
 
 
 def _named(record: Record) -> tuple[str, str]:
     """Detector and event of a decision, by the id of its record."""
     name, _, event_id = (record.id or "").partition(":")
     return name, event_id or record.key
-
-
-def _read(log: Log, ends: Positions) -> Iterator[Record]:
-    return (record for batch in batches(log, {}, ends) for record in batch)
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -278,7 +283,7 @@ class _Pass:
             for claim in self._ahead:
                 if claim.decision.event_id in ids:
                     due[claim.decision.event_id] = claim
-                elif all(claim.decision.inputs.get(f"{at.topic}/{at.partition}", 0) <= read[at] for at in read):
+                elif all(claim.decision.inputs.get(at.name, 0) <= read[at] for at in read):
                     yield self._without_event(claim)
                 else:
                     behind.append(claim)
@@ -310,7 +315,7 @@ class _Pass:
         if decision.detector_version in self._versions:
             return claim
         if not claim.unchanged:
-            return _verdict(claim, holds=False, says=_CHANGED)
+            return _verdict(claim, holds=False, says=CHANGED)
         version = f"version {decision.detector_version}, at hand is {', '.join(self._versions)}"
         return _verdict(claim, holds=None, says=f"cannot be told: detector {name!r} decided it in {version}")
 
@@ -322,7 +327,7 @@ class _Pass:
         if claim.unchanged and found and self._shortened:
             return _verdict(claim, holds=None, says=_SHORTENED)
         if not claim.unchanged:
-            says = _CHANGED
+            says = CHANGED
         elif made.hash != claim.decision.hash:
             says = "the log does not give this decision: the record, or what the log holds before it, was changed"
         elif found:
@@ -334,13 +339,13 @@ class _Pass:
 
     def _without_event(self, claim: _Claim) -> Verdict:
         if not claim.unchanged:
-            return _verdict(claim, holds=False, says=_CHANGED)
+            return _verdict(claim, holds=False, says=CHANGED)
         if self._shortened or _shortened(self._log, self._ends):
             return _verdict(claim, holds=None, says=_SHORTENED)
         return _verdict(claim, holds=False, says="the log holds no such event where the record says")
 
 
-_CHANGED = "the record was changed after it was written: its content does not give its hash"
+CHANGED = "the record was changed after it was written: its content does not give its hash"
 _MODEL_FAILED = "cannot be told: the model gave a score either when it was decided or now, and failed the other time"
 _SHORTENED = "cannot be told: its retention has removed the log's first records, which may have decided it"
 

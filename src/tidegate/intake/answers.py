@@ -8,6 +8,7 @@ import msgspec
 
 from tidegate.ports.hotstore import RecentTransaction
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,9 +41,12 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionAnswer(Decision, frozen=True, kw_only=True):
-    """A decision, and what may be shown of the card: 411111******1111."""
+    """A decision as it was first made, what may be shown of the card (411111******1111), and the decision's newest
+    revision if there is one.
+    """
 
     card: str | None = None
+    revision: Revision | None = None
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from tidegate.intake.journal import failed
 from tidegate.intake.limits import DECISIONS_KEPT, IDLE_POLL_S, RETRY_AFTER_S, WAITED_POLL_S
-from tidegate.ports.log import Log, Positions, Record, TopicPartition
+from tidegate.ports.log import Log, Positions, Record, after
 from tidegate.streams.decision import DECISIONS, Decision
 
 _READ_AT_ONCE = 1000
@@ -92,8 +92,8 @@ class Decisions:
 
     def _decoded(self, records: Sequence[Record]) -> list[Decision]:
         decisions: list[Decision] = []
+        self._positions |= after(records)
         for record in records:
-            self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
             try:
                 decision = _decoder.decode(record.value)
             except msgspec.MsgspecError as error:

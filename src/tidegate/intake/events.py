@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from tidegate.errors import NotFoundError
-from tidegate.governance.roles import require, require_stream
+from tidegate.governance.roles import may, require, require_stream
 from tidegate.intake import openapi
 from tidegate.intake.answers import DecisionAnswer, Pending, Refused, Taken
 from tidegate.intake.body import content_type, split_of
 from tidegate.intake.decode import JSON, split_nothing
 from tidegate.intake.door import Door
 from tidegate.intake.problems import MEDIA_TYPE, as_response, occurrence
-from tidegate.intake.protect import Protected
+from tidegate.intake.protect import Protected, card_of
+from tidegate.ports.identity import Principal
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 from tidegate.streams.schema import STREAMS
 
 TRANSACTIONS = "transactions"
@@ -118,13 +120,35 @@ async def _decided(door: Door, taken: Taken, coming: asyncio.Future[Decision]) -
     return decision
 
 
+class Found(NamedTuple):
+    """A transaction that was taken: its decision, None while that is still to come, and how its card is shown."""
+
+    decision: Decision | None
+    card: str | None
+
+
+async def find_decision(door: Door, principal: Principal, event_id: str) -> Found | None:
+    """None: no such transaction was taken.
+
+    Raises:
+        AccessError: the principal may neither ask for decisions nor read them.
+    """
+    # Who may ask for a decision may come back for it.
+    if not may(principal, "decisions:request"):
+        require(principal, "decisions:read")
+    decision = await known_decision(door, event_id)
+    record = await run_in_threadpool(door.hotstore.transaction, event_id)
+    card = card_of(record) if record else door.decisions.card(event_id)
+    return Found(decision, card) if decision or record or door.decisions.is_taken(event_id) else None
+
+
 async def known_decision(door: Door, event_id: str) -> Decision | None:
     """A decision that came lately, or that the hot store has."""
     return door.decisions.recent(event_id) or await run_in_threadpool(door.hotstore.decision, event_id)
 
 
-def decided(decision: Decision, card: str | None) -> Response:
-    answer = DecisionAnswer(**msgspec.structs.asdict(decision), card=card)
+def decided(decision: Decision, card: str | None, revision: Revision | None = None) -> Response:
+    answer = DecisionAnswer(**msgspec.structs.asdict(decision), card=card, revision=revision)
     return Response(msgspec.json.encode(answer), 200, media_type=JSON)
 
 

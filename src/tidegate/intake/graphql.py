@@ -18,18 +18,17 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
 from tidegate.errors import UsageError
-from tidegate.governance.roles import may, require, require_stream
+from tidegate.governance.roles import require, require_stream
 from tidegate.intake import answers
 from tidegate.intake.decode import split_json
 from tidegate.intake.door import Door
-from tidegate.intake.events import TRANSACTIONS, known_decision, take_and_decide
+from tidegate.intake.events import TRANSACTIONS, find_decision, take_and_decide
 from tidegate.intake.limits import IDLE_POLL_S, MAX_QUERY_ALIASES, MAX_QUERY_DEPTH, MAX_QUERY_TOKENS
-from tidegate.intake.protect import card_of
 from tidegate.intake.sensitive import personal_in
 from tidegate.intake.validate import EVENT_ID
 from tidegate.ports.hotstore import RECENT_KEPT
 from tidegate.ports.identity import Principal
-from tidegate.ports.log import Positions, TopicPartition
+from tidegate.ports.log import Positions, after
 from tidegate.streams import decision as records
 from tidegate.streams.decision import ALERTS, DECISIONS
 from tidegate.streams.schema import STREAMS
@@ -103,8 +102,10 @@ class Pending:
     card: str | None = strawberry.field(description="What may be shown of the card: 411111******1111.")
 
 
-@strawberry.type(description="What was decided of an event, and why.")
-class Decision:
+@strawberry.type
+class _Decided:
+    """What decisions and alerts have in common; no type of the schema."""
+
     event_id: strawberry.ID
     event_time: Int64
     detector: str
@@ -112,6 +113,10 @@ class Decision:
     outcome: Outcome
     score: int
     reasons: list[str]
+
+
+@strawberry.type(description="What was decided of an event, and why.")
+class Decision(_Decided):
     late: bool
     hash: str
     card: str | None = strawberry.field(description="What may be shown of the card: 411111******1111.")
@@ -119,14 +124,7 @@ class Decision:
 
 
 @strawberry.type(description="A decision that someone or something must act on. Personal fields are tokens.")
-class Alert:
-    event_id: strawberry.ID
-    event_time: Int64
-    detector: str
-    detector_version: str
-    outcome: Outcome
-    score: int
-    reasons: list[str]
+class Alert(_Decided):
     record: Json = strawberry.field(description="All of the alert.")
 
 
@@ -165,18 +163,12 @@ DecisionFound = Annotated[
 class Query:
     @strawberry.field(description="The decision of a transaction; null if no such transaction was taken.")
     async def decision(self, info: Asked, event_id: strawberry.ID) -> DecisionFound | None:
-        door = info.context.door
-        # Who may ask for a decision may come back for it.
-        if not may(info.context.principal, "decisions:request"):
-            require(info.context.principal, "decisions:read")
         if not EVENT_ID.fullmatch(event_id) or personal_in(event_id):
             raise UsageError("decision: wanted an event's id, got what is none")
-        found = await known_decision(door, event_id)
-        record = await run_in_threadpool(door.hotstore.transaction, event_id)
-        card = card_of(record) if record else door.decisions.card(event_id)
-        if found:
-            return _decision(found, card)
-        return Pending(event_id=event_id, card=card) if record or door.decisions.is_taken(event_id) else None
+        found = await find_decision(info.context.door, info.context.principal, event_id)
+        if found is None:
+            return None
+        return _decision(found.decision, found.card) if found.decision else Pending(event_id=event_id, card=found.card)
 
     @strawberry.field(description="A customer's newest transactions, the newest first. Customers are named by tokens.")
     async def recent(self, info: Asked, customer_id: strawberry.ID, limit: int = 20) -> list[Transaction]:
@@ -236,16 +228,7 @@ class Subscription:
         async for record in _coming(info.context.door, ALERTS):
             alert = msgspec.json.decode(record, type=records.Alert)
             if alert.score >= min_score:
-                yield Alert(
-                    event_id=strawberry.ID(alert.event_id),
-                    event_time=Int64(alert.event_time),
-                    detector=alert.detector,
-                    detector_version=alert.detector_version,
-                    outcome=Outcome(alert.outcome),
-                    score=alert.score,
-                    reasons=alert.reasons,
-                    record=Json(msgspec.to_builtins(alert)),
-                )
+                yield Alert(**_in_common(alert))
 
 
 async def _coming(door: Door, topic: str) -> AsyncGenerator[bytes]:
@@ -253,27 +236,29 @@ async def _coming(door: Door, topic: str) -> AsyncGenerator[bytes]:
     positions: Positions = await run_in_threadpool(door.log.ends, [topic])
     while True:
         written = await run_in_threadpool(door.log.read, positions, _READ_AT_ONCE)
+        positions |= after(written)
         for record in written:
-            positions[TopicPartition(topic, record.partition)] = record.offset + 1
             yield record.value
         if not written:
             await asyncio.sleep(IDLE_POLL_S)
 
 
 def _decision(made: records.Decision, card: str | None) -> Decision:
-    return Decision(
-        event_id=strawberry.ID(made.event_id),
-        event_time=Int64(made.event_time),
-        detector=made.detector,
-        detector_version=made.detector_version,
-        outcome=Outcome(made.outcome),
-        score=made.score,
-        reasons=made.reasons,
-        late=made.late,
-        hash=made.hash,
-        card=card,
-        record=Json(msgspec.to_builtins(made)),
-    )
+    return Decision(late=made.late, hash=made.hash, card=card, **_in_common(made))
+
+
+def _in_common(made: records.Decision | records.Alert) -> dict[str, Any]:
+    """What decisions and alerts tell alike, and all of the record."""
+    return {
+        "event_id": made.event_id,
+        "event_time": made.event_time,
+        "detector": made.detector,
+        "detector_version": made.detector_version,
+        "outcome": Outcome(made.outcome),
+        "score": made.score,
+        "reasons": made.reasons,
+        "record": msgspec.to_builtins(made),
+    }
 
 
 def _result(result: answers.Taken | answers.Refused) -> Taken | Refused:

@@ -11,15 +11,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from tidegate.errors import AccessError, NotFoundError, OverloadError, TidegateError
-from tidegate.governance.roles import may, require
+from tidegate.governance.roles import require
 from tidegate.intake import openapi
 from tidegate.intake.access import address_of
 from tidegate.intake.answers import Recent, SignIn, Token
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
-from tidegate.intake.events import TRANSACTIONS, decided, known_decision, pending
-from tidegate.intake.protect import card_of, reveal
+from tidegate.intake.events import TRANSACTIONS, decided, find_decision, pending
+from tidegate.intake.protect import reveal
 from tidegate.intake.sensitive import personal_in
 from tidegate.intake.validate import EVENT_ID
 from tidegate.ports.audit import AuditEntry
@@ -61,18 +61,13 @@ def read_routes(door: Door) -> APIRouter:
     )
     async def get_decision(event_id: EventId, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """202 while the transaction is taken and not decided yet."""
-        principal = door.access.principal(request)
-        # Who may ask for a decision may come back for it.
-        if not may(principal, "decisions:request"):
-            require(principal, "decisions:read")
-        decision = await known_decision(door, event_id)
-        record = await run_in_threadpool(door.hotstore.transaction, event_id)
-        card = card_of(record) if record else door.decisions.card(event_id)
-        if decision:
-            return decided(decision, card)
-        if record or door.decisions.is_taken(event_id):
-            return pending(event_id, card)
-        raise NotFoundError("decision: no such transaction; was its event_id taken?")
+        found = await find_decision(door, door.access.principal(request), event_id)
+        if found is None:
+            raise NotFoundError("decision: no such transaction; was its event_id taken?")
+        if found.decision is None:
+            return pending(event_id, found.card)
+        revision = await run_in_threadpool(door.hotstore.revision, event_id, found.decision.detector)
+        return decided(found.decision, found.card, revision)
 
     @router.get(
         "/v1/customers/{token}/recent",

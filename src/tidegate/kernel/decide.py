@@ -18,7 +18,7 @@ from tidegate.kernel.machine.hashing import hash_column, hash_keys
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.plan import Size
-from tidegate.kernel.sequences.tracking import Tracker, follow
+from tidegate.kernel.sequences.tracking import Followed, Tracker, follow
 from tidegate.kernel.stages import EVENT_ID, Lanes, Stages
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Arrivals, Windows
 from tidegate.kernel.windowtexts import WindowTexts
@@ -72,13 +72,15 @@ class Kernel:
         lanes = self._stages.lanes(evaluation)
         self._texts.take(lanes)
         answers = self._windows.apply(self._arrivals(evaluation, lanes, own, labels, at))
-        values, valid = answers.values[:, at], answers.valid[:, at]
-        answered = Answered(values, valid, self._texts.answered(values, valid))
+        if labels is not None:
+            answers = answers.take(at)
+        texts = self._texts.answered(answers.values, answers.valid)
+        answered = Answered(answers.values, answers.valid, texts)
         self._texts.forget(self._windows)
-        index, duplicate = np.arange(events.num_rows), answers.duplicate[at]
-        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late[at], answered)
-        if duplicate.any():
-            decisions = decisions.take(np.nonzero(~duplicate)[0])
+        index = np.arange(events.num_rows)
+        decisions = self._decisions(evaluation, Arrived(own.at, events), index, answers.late, answered)
+        if answers.duplicate.any():
+            decisions = decisions.take(np.nonzero(~answers.duplicate)[0])
         return decisions.and_([self._due(matches) for matches in due]) if due else decisions
 
     def _due(self, due: Arrived) -> Decisions:
@@ -108,6 +110,7 @@ class Kernel:
             answered=answered,
             demoted=self._stages.demoted,
             stages=self._stages,
+            followed=[Followed(tracker, tracker.batch) for tracker in self._trackers],
         )
 
     def _with_derived(self, events: pa.RecordBatch) -> pa.RecordBatch:

@@ -20,6 +20,7 @@ from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.kernel.language.expressions import BOOLEAN, DOUBLE
 from tidegate.kernel.machine.words import raw, to_arrow
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.sequences.tracking import Followed
 from tidegate.kernel.stages import Judged, Stages, lacking
 from tidegate.streams.decision import Decision, Explanation, Outcome, Value, decision_hash
 
@@ -42,6 +43,8 @@ class Decisions:
     demoted: frozenset[str]
     """Live rules whose points led to review at most."""
     stages: Stages
+    followed: Sequence[Followed]
+    """The detector's sequences, as they were after the batch."""
 
     @cached_property
     def features(self) -> pa.RecordBatch:
@@ -97,11 +100,13 @@ class Decisions:
             answered=self.answered.take(rows),
             demoted=self.demoted,
             stages=self.stages,
+            followed=self.followed,
         )
 
     def explain(self, rows: Sequence[int]) -> list[Explanation]:
         """Explain these of the decisions, in their order: to be asked in the thread of the kernel."""
-        return Explainer(self.stages, self.events, self.answered, self.judged).explain(rows)
+        explainer = Explainer(self.stages, self.followed, self.at, self.events, self.answered, self.judged)
+        return explainer.explain(rows)
 
     def and_(self, others: Sequence[Decisions]) -> Decisions:
         """With others in their places; of one place, the others come first."""
@@ -118,6 +123,7 @@ class Decisions:
             answered=Answered.together([part.answered for part in parts]),
             demoted=self.demoted,
             stages=self.stages,
+            followed=self.followed,
         ).take(np.argsort(at, kind="stable"))
 
     def records(self) -> list[Decision]:

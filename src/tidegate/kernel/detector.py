@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from tidegate.errors import DetectorError
@@ -145,9 +145,6 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
         taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
         sequences = compile_sequences(SEQUENCES, texts[SEQUENCES], taken=taken, lateness_us=policy.lateness_us)
         features = with_matches(features, sequences)
-        # What a sequence reads may change its matches, which can't be told.
-        read = {name for sequence in sequences for name in sequence.reads(features.stream)}
-        policy = replace(policy, explain=tuple(name for name in policy.explain if name not in read))
     model = _model(texts, root, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)

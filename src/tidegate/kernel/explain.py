@@ -1,9 +1,10 @@
 """Explanations: which features moved the model, and what the event would have had to say for a milder outcome.
 
 What would have been is found by asking: copies of the event with one value changed go through the same stages, model
-and rules, with the answers that the windows would have given them. These follow from the answers to the event itself:
-the rows beside it are the same, and only what the event itself put into a sum, a count or an extreme is changed. Where
-that can't be told (a count of different values, a variance, a key) nothing is said, so what is said is true.
+and rules, with the answers that the windows would have given them, and the matches that the sequences would have told.
+The answers follow from those to the event itself: the rows beside it are the same, and only what the event itself put
+into a sum, a count or an extreme is changed. Matches are found anew, over the rows before it. Where that can't be told
+(a count of different values, a variance, a key) nothing is said, so what is said is true.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 from tidegate.kernel.machine.program import Evaluation
 from tidegate.kernel.plan import NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.policy import OUTCOMES
+from tidegate.kernel.sequences.tracking import Followed
 from tidegate.kernel.stages import Judged, Stages
 from tidegate.streams.decision import Contribution, Counterfactual, Explanation, Value
 from tidegate.streams.schema import Field
@@ -28,8 +30,9 @@ MAX_CONTRIBUTIONS = 5
 #: Contributions are rounded to so many decimals: they are log-odds, of which a thousandth moves nothing.
 _DECIMALS = 3
 
-#: Values that a search tries at once, between one that gives a milder outcome and one that does not.
-_TRIED = 8
+#: Values that a search tries at once, between one that gives a milder outcome and one that does not. A round costs
+#: about as much however many they are, up to here.
+_TRIED = 32
 
 #: Sums beyond this could have been cut off at what 64 bits hold.
 _LARGEST_SUM = 2**61
@@ -71,10 +74,19 @@ class _Counted(NamedTuple):
 
 
 class Explainer:
-    """Explains decisions of one batch."""
+    """Explains decisions of one batch: n events, which stood at `at` (int64[n]) among all that arrived."""
 
-    def __init__(self, stages: Stages, events: pa.RecordBatch, answered: Answered, judged: Judged) -> None:
-        self._stages, self._events, self._answered, self._judged = stages, events, answered, judged
+    def __init__(
+        self,
+        stages: Stages,
+        followed: Sequence[Followed],
+        at: npt.NDArray[np.int64],
+        events: pa.RecordBatch,
+        answered: Answered,
+        judged: Judged,
+    ) -> None:
+        self._stages, self._followed = stages, followed
+        self._at, self._events, self._answered, self._judged = at, events, answered, judged
         self._detector = stages.detector
 
     def explain(self, rows: Sequence[int]) -> list[Explanation]:
@@ -160,13 +172,29 @@ class Explainer:
         """
         which: Any = pa.array(rows)
         before = self._events.take(which)
-        after = before.set_column(before.schema.get_field_index(column), before.schema.field(column), values)
+        after, told = self._with_matches(rows, column, _with(before, {column: values}))
         counted = self._lanes(self._stages.begin(before))
         evaluation = self._stages.begin(after)
         plan = self._detector.compiled.plan
-        answered, told = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
+        answered, counts = with_other_rows(plan, self._answered.take(rows), counted, self._lanes(evaluation))
         judged = self._stages.judge(evaluation, after, *answered)
-        return np.where(told, judged.outcome, len(OUTCOMES)).astype(np.int8)
+        return np.where(told & counts, judged.outcome, len(OUTCOMES)).astype(np.int8)
+
+    def _with_matches(
+        self, rows: npt.NDArray[np.int64], column: str, events: pa.RecordBatch
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+        """Events that have other values in a column, with the matches that they would have completed; and bool[n]:
+        whether these can be told.
+        """
+        told, stream = np.ones(len(rows), np.bool_), self._detector.stream
+        for each in self._followed:
+            if column not in each.tracker.sequence.reads(stream):
+                continue
+            if not each.is_last:
+                return events, np.zeros(len(rows), np.bool_)
+            columns, can_be = each.tracker.had_been(stream.name, self._at[rows], events)
+            events, told = _with(events, columns), told & can_be
+        return events, told
 
     def _lanes(self, evaluation: Evaluation) -> _Counted:
         """What the windows take of each event."""
@@ -177,6 +205,13 @@ class Explainer:
             if number != NO_VALUE:
                 word[:] = values[number]
         return _Counted(words, valid)
+
+
+def _with(events: pa.RecordBatch, columns: Mapping[str, pa.Array[Any]]) -> pa.RecordBatch:
+    """The events with these columns in the place of their own."""
+    for name, column in columns.items():
+        events = events.set_column(events.schema.get_field_index(name), events.schema.field(name), column)
+    return events
 
 
 class _Search:

@@ -31,6 +31,9 @@ AggregateFunction = Literal[
     "last_value",
     "first_known",
     "last_known",
+    "quantile_disc",
+    "quantile_floor",
+    "quantile_ceil",
 ]
 
 #: `upper_us` of a frame that ends at the current row.
@@ -41,6 +44,9 @@ NEVER = -(2**62)
 
 #: Rows of a ROWS frame: no more can be named.
 MAX_ROWS = 2**31 - 1
+
+#: A quantile's share in billionths, so that its product with a number of rows fits 64 bits.
+MAX_DENOMINATOR = 10**9
 
 #: `lane` of COUNT(*): every row counts.
 EVERY_ROW = -1
@@ -88,12 +94,17 @@ class Aggregate:
     answered, but with others of its time. A variance is a double, answered by its `ordered_bits`. `first_value` and
     `last_value` take the frame's first or last row whether its value is valid or not, `first_known` and `last_known`
     (IGNORE NULLS) the first or last whose value is valid.
+
+    The quantile q of n values in order is `quantile_disc`, the first that has the share q of all up to itself, or lies
+    between `quantile_floor` and `quantile_ceil`, the ones beside the place (n - 1) * q, which is a double.
     """
 
     function: AggregateFunction
     window: int
     lane: int
     excludes_row: bool = False
+    share: tuple[int, int] = (0, 1)
+    """Of a quantile: numerator and denominator."""
 
 
 @dataclass(frozen=True, slots=True)

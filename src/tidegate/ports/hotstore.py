@@ -9,6 +9,7 @@ import msgspec
 
 from tidegate.ports.log import Positions
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 
 #: How many transactions of one card or customer are kept at hand.
 RECENT_KEPT = 100
@@ -54,6 +55,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     transactions: Sequence[dict[str, Any]] = ()
     """Protected transactions."""
     decisions: Sequence[Decision] = ()
+    revisions: Sequence[Revision] = ()
     labels: Sequence[dict[str, Any]] = ()
     sessions: Sequence[dict[str, Any]] = ()
 
@@ -70,6 +72,10 @@ class HotStore(Protocol):
         ...
 
     def decision(self, event_id: str) -> Decision | None: ...
+
+    def revision(self, event_id: str, detector: str) -> Revision | None:
+        """The newest of a detector's decision."""
+        ...
 
     def recent(self, by: Literal["pan", "customer_id"], token: str, limit: int) -> list[RecentTransaction]:
         """The newest first, by event time."""

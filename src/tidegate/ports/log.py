@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tidegate.errors import UsageError
+
 #: Largest record a log takes, as Kafka's default. What is larger goes to the lake by claim check.
 MAX_RECORD_BYTES = 1_048_576
 
@@ -20,6 +22,17 @@ MAX_RECORD_BYTES = 1_048_576
 class TopicPartition(NamedTuple):
     topic: str
     partition: int
+
+    @property
+    def name(self) -> str:
+        """As it is written down: topic/partition."""
+        return f"{self.topic}/{self.partition}"
+
+    @classmethod
+    def named(cls, name: str) -> TopicPartition:
+        """The one that is written down so."""
+        topic, _, partition = name.rpartition("/")
+        return cls(topic, int(partition))
 
 
 Positions = dict[TopicPartition, int]
@@ -39,6 +52,19 @@ class Entry(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
+def check_sizes(entries: Iterable[Entry]) -> None:
+    """
+    Raises:
+        UsageError: a value is larger than MAX_RECORD_BYTES.
+    """
+    for entry in entries:
+        if len(entry.value) > MAX_RECORD_BYTES:
+            raise UsageError(
+                f"log: a record for topic {entry.topic!r} has {len(entry.value)} bytes, at most {MAX_RECORD_BYTES} "
+                "fit; put the body into the lake and send its reference"
+            )
+
+
 class Record(msgspec.Struct, frozen=True):
     """A record as it stands in the log. Offsets of a partition begin at 0 and grow; they may have gaps."""
 
@@ -49,6 +75,21 @@ class Record(msgspec.Struct, frozen=True):
     value: bytes
     timestamp_ms: int
     id: str | None = None
+
+    @property
+    def place(self) -> TopicPartition:
+        """The partition that it stands in."""
+        return TopicPartition(self.topic, self.partition)
+
+    @property
+    def name(self) -> str:
+        """Where it stands, as it is written down: topic/partition@offset."""
+        return f"{self.place.name}@{self.offset}"
+
+
+def after(records: Iterable[Record]) -> Positions:
+    """How far the partitions of these records are read once they are. Those of a partition come in its order."""
+    return {record.place: record.offset + 1 for record in records}
 
 
 class Appended(msgspec.Struct, frozen=True):

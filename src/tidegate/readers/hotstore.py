@@ -14,6 +14,7 @@ from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore, Projection
 from tidegate.ports.log import Log, Record
 from tidegate.streams.decision import DECISIONS, Decision
+from tidegate.streams.revision import REVISIONS, Revision, RevisionRecord
 from tidegate.streams.schema import load_schema
 
 GROUP = "hotstore"
@@ -43,7 +44,8 @@ class HotStoreReader:
         self._hotstore, self._clock = hotstore, clock
         self._structs = {stream: msgspec.json.Decoder(load_schema(stream).struct) for stream in _STREAMS}
         self._decisions = msgspec.json.Decoder(Decision)
-        self._consumer = log.consumer(GROUP, [*_STREAMS, DECISIONS])
+        self._revisions: msgspec.json.Decoder[RevisionRecord] = msgspec.json.Decoder(RevisionRecord)
+        self._consumer = log.consumer(GROUP, [*_STREAMS, DECISIONS, REVISIONS])
         read = hotstore.positions()
         self._consumer.seek({place: read.get(place, 0) for place in self._consumer.position()})
         self._committed_ms = self._expired_ms = clock.now_ms()
@@ -80,10 +82,15 @@ class HotStoreReader:
     def _projection(self, records: Sequence[Record]) -> Projection:
         rows: dict[str, list[dict[str, Any]]] = {stream: [] for stream in _STREAMS}
         decisions: list[Decision] = []
+        revisions: list[Revision] = []
         for record in records:
             try:
                 if record.topic == DECISIONS:
                     decisions.append(self._decisions.decode(record.value))
+                elif record.topic == REVISIONS:
+                    # What was missed is about no decision.
+                    if isinstance(revision := self._revisions.decode(record.value), Revision):
+                        revisions.append(revision)
                 else:
                     self._structs[record.topic].decode(record.value)
                     rows[record.topic].append(msgspec.json.decode(record.value))
@@ -95,4 +102,4 @@ class HotStoreReader:
                     record.partition,
                     record.offset,
                 )
-        return Projection(decisions=decisions, **rows)
+        return Projection(decisions=decisions, revisions=revisions, **rows)

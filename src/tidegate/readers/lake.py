@@ -13,7 +13,7 @@ import threading
 from tidegate.errors import FencedError
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
-from tidegate.ports.log import MAX_RECORD_BYTES, Log, Positions, Record, TopicPartition
+from tidegate.ports.log import MAX_RECORD_BYTES, Log, Record, after
 from tidegate.readers.lake_tables import TABLES
 
 GROUP = "lake"
@@ -90,9 +90,9 @@ class LakeReader:
         """
         for table in TABLES:
             start = self._positions[table.name]
-            new = [record for record in self._held[table.topic] if record.offset >= start.get(_place(record), 0)]
+            new = [record for record in self._held[table.topic] if record.offset >= start.get(record.place, 0)]
             if new and (rows := table.rows(new)).num_rows:
-                end = start | _ends(new)
+                end = start | after(new)
                 self._lake.append(table.name, rows, start, end)
                 self._positions[table.name] = end
         self._consumer.commit()
@@ -111,12 +111,3 @@ class LakeReader:
             _log.warning("lake reader ends: %s", error)
         finally:
             self._consumer.close()
-
-
-def _place(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
-
-
-def _ends(records: list[Record]) -> Positions:
-    """Records of a partition come in the order of their offsets."""
-    return {_place(record): record.offset + 1 for record in records}

@@ -17,6 +17,7 @@ import pyarrow as pa
 from tidegate.ports.log import Record
 from tidegate.streams.batch import to_batch
 from tidegate.streams.decision import DECISIONS, REJECTED, Decision
+from tidegate.streams.revision import REVISIONS, Revision, decode_revision
 from tidegate.streams.schema import STREAMS, load_schema
 
 _TIME = pa.timestamp("us", "UTC")
@@ -48,6 +49,28 @@ _DECISIONS = [
     ("features", pa.map_(pa.string(), pa.float64())),
     ("hash", pa.string()),
     ("decision", pa.string()),
+    *_ORIGIN,
+]
+
+#: `causes` are the ids of the events that came late, `revision` is the whole record as JSON.
+_REVISIONS = [
+    ("event_id", pa.string()),
+    ("event_time", _TIME),
+    ("stream", pa.string()),
+    ("detector", pa.string()),
+    ("detector_version", pa.string()),
+    ("number", pa.int64()),
+    ("old_outcome", pa.string()),
+    ("new_outcome", pa.string()),
+    ("old_score", pa.int64()),
+    ("new_score", pa.int64()),
+    ("fired", pa.list_(pa.string())),
+    ("ceased", pa.list_(pa.string())),
+    ("reasons", pa.list_(pa.string())),
+    ("causes", pa.list_(pa.string())),
+    ("decision_hash", pa.string()),
+    ("hash", pa.string()),
+    ("revision", pa.string()),
     *_ORIGIN,
 ]
 
@@ -158,6 +181,27 @@ def _features(decisions: Sequence[Decision]) -> pa.Array[Any]:
     return pa.MapArray.from_arrays(offsets, names, values)
 
 
+def _curated_revisions() -> LakeTable:
+    schema = pa.schema(_REVISIONS)
+    made_here = {"event_time", "causes", "revision", *(name for name, _ in _ORIGIN)}
+    as_they_are = [name for name in schema.names if name not in made_here]
+
+    def rows(records: Sequence[Record]) -> pa.Table:
+        # What was missed is about no decision, and in raw only.
+        written = [(record, decode_revision(record.value)) for record in records]
+        fitting = [(record, each) for record, each in written if isinstance(each, Revision)]
+        revisions = [revision for _, revision in fitting]
+        columns: dict[str, Any] = {name: [getattr(one, name) for one in revisions] for name in as_they_are} | {
+            "event_time": pa.array([revision.event_time for revision in revisions], pa.int64()).cast(_TIME),
+            "causes": [[cause.event_id for cause in revision.causes] for revision in revisions],
+            "revision": [record.value.decode() for record, _ in fitting],
+            **_origin([record for record, _ in fitting]),
+        }
+        return pa.table([columns[name] for name in schema.names], schema=schema)
+
+    return LakeTable("curated.revisions", REVISIONS, schema, rows)
+
+
 def _raw(topic: str) -> LakeTable:
     schema = pa.schema([column for column in _RAW if topic != REJECTED or column[0] != "event_time"])
 
@@ -175,4 +219,9 @@ def _raw(topic: str) -> LakeTable:
 
 
 #: Every table of the lake.
-TABLES = (*(_raw(topic) for topic in (*STREAMS, REJECTED)), _curated_stream("transactions"), _curated_decisions())
+TABLES = (
+    *(_raw(topic) for topic in (*STREAMS, REJECTED, REVISIONS)),
+    _curated_stream("transactions"),
+    _curated_decisions(),
+    _curated_revisions(),
+)

@@ -117,3 +117,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     accepted_ms: int
     """When the door accepted the event: the log record's timestamp, milliseconds since 1970 by the door's clock."""
     decided_ms: int
+    revision: int | None = None
+    """The number of the revision that raised it; None: the first decision did."""
+    revised_from: Outcome | None = None
+    """The outcome before that revision."""

@@ -2,6 +2,7 @@
 
     transaction    as it stands in the log, found by id, by card and by customer
     decision       by event and detector
+    revision       the newest of a decision
     label          the verdict on a transaction that was applied last
     session_event  one row an event, counted when a session is asked for: applied twice, it is still one
     position       how far the log is in here
@@ -26,12 +27,13 @@ from tidegate.adapters.embedded._sqlite import open_database, transaction, trans
 from tidegate.ports.hotstore import RECENT_KEPT, SESSION_KEPT_MS, Projection, RecentTransaction, Session
 from tidegate.ports.log import Positions, TopicPartition
 from tidegate.streams.decision import Decision
+from tidegate.streams.revision import Revision
 
 #: "TGHS": tells the file from other programs' SQLite files.
 _APPLICATION_ID = 0x54474853
 
 #: Raised when the tables below change.
-_LAYOUT = 1
+_LAYOUT = 2
 
 _TABLES = """
 CREATE TABLE "transaction" (
@@ -43,6 +45,10 @@ CREATE TABLE decision (
     event_id TEXT NOT NULL, strictness INTEGER NOT NULL, detector TEXT NOT NULL, outcome TEXT NOT NULL,
     value BLOB NOT NULL, UNIQUE (event_id, detector)
 );
+CREATE TABLE revision (
+    event_id TEXT NOT NULL, detector TEXT NOT NULL, number INTEGER NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (event_id, detector)
+) WITHOUT ROWID;
 CREATE TABLE label (transaction_id TEXT PRIMARY KEY, is_fraud INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE session_event (
     session_id TEXT NOT NULL, event_id TEXT NOT NULL, event_time INTEGER NOT NULL, action TEXT NOT NULL,
@@ -69,6 +75,7 @@ WHERE old.pan IS NULL OR {RECENT_KEPT} = (SELECT count(*) FROM (
 """  # noqa: S608 (a constant of ours)
 
 _decision_decoder = msgspec.json.Decoder(Decision)
+_revision_decoder = msgspec.json.Decoder(Revision)
 _recent_decoder = msgspec.json.Decoder(RecentTransaction)
 
 
@@ -108,6 +115,11 @@ class EmbeddedHotStore:
                 ],
             )
             self._writer.executemany(
+                "INSERT INTO revision VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "number = excluded.number, value = excluded.value WHERE excluded.number > number",
+                [(row.event_id, row.detector, row.number, msgspec.json.encode(row)) for row in projection.revisions],
+            )
+            self._writer.executemany(
                 "INSERT INTO label VALUES (?, ?) ON CONFLICT DO UPDATE SET is_fraud = excluded.is_fraud",
                 [(row["transaction_id"], row["is_fraud"]) for row in projection.labels],
             )
@@ -137,6 +149,10 @@ class EmbeddedHotStore:
             "SELECT value FROM decision WHERE event_id = ? ORDER BY strictness DESC, detector LIMIT 1", event_id
         )
         return _decision_decoder.decode(rows[0][0]) if rows else None
+
+    def revision(self, event_id: str, detector: str) -> Revision | None:
+        rows = self._all("SELECT value FROM revision WHERE event_id = ? AND detector = ?", event_id, detector)
+        return _revision_decoder.decode(rows[0][0]) if rows else None
 
     def recent(self, by: Literal["pan", "customer_id"], token: str, limit: int) -> list[RecentTransaction]:
         """At most RECENT_KEPT."""
@@ -180,8 +196,8 @@ class EmbeddedHotStore:
         )
 
     def expire(self, now_ms: int) -> int:
-        """A transaction goes when RECENT_KEPT newer ones of its customer, and of its card, are there; its decision and
-        label go with it.
+        """A transaction goes when RECENT_KEPT newer ones of its customer, and of its card, are there; its decision,
+        revision and label go with it.
         """
         # Asked outside of the write transaction, since it looks at every customer.
         past = self._all(_PAST)
@@ -192,6 +208,7 @@ class EmbeddedHotStore:
         with self._writing, transaction(self._writer, self._path):
             self._writer.executemany('DELETE FROM "transaction" WHERE event_id = ?', past)
             self._writer.executemany("DELETE FROM decision WHERE event_id = ?", past)
+            self._writer.executemany("DELETE FROM revision WHERE event_id = ?", past)
             self._writer.executemany("DELETE FROM label WHERE transaction_id = ?", past)
             self._writer.executemany("DELETE FROM session_event WHERE session_id = ?", ended)
         return len(past) + len(ended)

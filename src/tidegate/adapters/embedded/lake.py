@@ -218,17 +218,13 @@ def _summary(snapshot: Snapshot) -> Mapping[str, str]:
 
 
 def _text(positions: Positions) -> str:
-    by_place = {f"{place.topic}/{place.partition}": offset for place, offset in sorted(positions.items())}
+    by_place = {place.name: offset for place, offset in sorted(positions.items())}
     return msgspec.json.encode(by_place).decode()
 
 
 def _parse_positions(text: str) -> Positions:
     by_place = msgspec.json.decode(text, type=dict[str, int])
-    return {
-        TopicPartition(topic, int(partition)): offset
-        for place, offset in by_place.items()
-        for topic, _, partition in [place.rpartition("/")]
-    }
+    return {TopicPartition.named(name): offset for name, offset in by_place.items()}
 
 
 def _past_keeping(snapshots: list[Snapshot]) -> list[int]:

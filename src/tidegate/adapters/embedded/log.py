@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidegate.adapters.embedded._sqlite import open_database, transaction, translated
-from tidegate.adapters.embedded.log_records import LAYOUT, TABLES, Topics, check, committed, newest, read, write
+from tidegate.adapters.embedded.log_records import LAYOUT, TABLES, Topics, committed, newest, read, write
 from tidegate.errors import FencedError, NotFoundError, UsageError
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, after, check_sizes
 
 #: "TGLG": tells the file from other programs' SQLite files.
 _APPLICATION_ID = 0x54474C47
@@ -69,8 +69,7 @@ class EmbeddedConsumer:
                 if latest != self._exhausted_at:
                     records = read(self._connection, self._topics, self._position, limit)
                     if records:
-                        for record in records:
-                            self._position[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                        self._position |= after(records)
                         return records
                     self._exhausted_at = latest
                 pause_s = min(_POLL_STEP_S, deadline - time.monotonic())
@@ -88,7 +87,7 @@ class EmbeddedConsumer:
         """
         for place in positions:
             if place not in self._position:
-                raise NotFoundError(f"log: group {self._group!r} does not read {place.topic}/{place.partition}")
+                raise NotFoundError(f"log: group {self._group!r} does not read {place.name}")
         self._position.update(positions)
         self._exhausted_at = -1
 
@@ -99,7 +98,7 @@ class EmbeddedConsumer:
 
     def commit(self, produced: Sequence[Entry] = ()) -> list[Appended]:
         """As the port says; also raises NotFoundError and UsageError as `EmbeddedLog.append` does."""
-        check(produced)
+        check_sizes(produced)
         with transaction(self._connection, self._path):
             (epoch,) = self._connection.execute(
                 "SELECT epoch FROM member WHERE group_name = ?", (self._group,)
@@ -168,7 +167,7 @@ class EmbeddedLog:
         return {topic.name: topic.partitions for topic in topics.values()}
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        check(entries)
+        check_sizes(entries)
         with self._writing, transaction(self._writer, self._path):
             return write(self._writer, self._topics, entries)
 
@@ -191,9 +190,8 @@ class EmbeddedLog:
             records = self.read(behind, _HISTORY_STEP)
             if not records:
                 return
-            for record in records:
-                at[TopicPartition(record.topic, record.partition)] = record.offset + 1
-            yield [record for record in records if record.offset < ends[TopicPartition(record.topic, record.partition)]]
+            at |= after(records)
+            yield [record for record in records if record.offset < ends[record.place]]
 
     def stand_by(self, group: str, stop: threading.Event, waiting: Callable[[], None]) -> bool:
         del group, waiting

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from tidegate.adapters.embedded._sqlite import one_view
-from tidegate.errors import NotFoundError, UsageError
-from tidegate.ports.log import MAX_RECORD_BYTES, Appended, Entry, Positions, Record, TopicPartition
+from tidegate.errors import NotFoundError
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
 
 #: Raised when the tables change.
 LAYOUT = 1
@@ -128,15 +128,6 @@ def _known_ids(
             for known_id, partition, offset in connection.execute(_FIND_IDS, (topic_id, *asked)):
                 known[topic_id, known_id] = (partition, offset)
     return known
-
-
-def check(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if len(entry.value) > MAX_RECORD_BYTES:
-            raise UsageError(
-                f"log: a record for topic {entry.topic!r} has {len(entry.value)} bytes, at most {MAX_RECORD_BYTES} "
-                "fit; put the body into the lake and send its reference"
-            )
 
 
 def read(

@@ -15,16 +15,15 @@ from contextlib import ExitStack, contextmanager
 
 from confluent_kafka import KafkaException, Producer
 
-from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
+from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection, translated
 from tidegate.adapters.kafka.log_consumer import KafkaConsumer
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, PLACE, places
-from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
+from tidegate.adapters.kafka.log_partitions import Known, Partitions
 from tidegate.adapters.kafka.log_turn import Turn
-from tidegate.adapters.kafka.log_writer import Writer
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: Records of each partition that are looked through for their ids when a topic is first written to.
 _IDS_READ = 2500
@@ -38,12 +37,7 @@ _HISTORY_STEP = 4096
 #: The group under whose name partitions are read that no group commits.
 _READERS = "readers"
 
-_CONFIG = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "lz4",
-    "linger.ms": 0,
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+_CONFIG = PRODUCER | {
     "delivery.timeout.ms": REQUEST_TIMEOUT_S * 1000,
     "request.timeout.ms": REQUEST_TIMEOUT_S * 1000 // 2,
 }
@@ -63,7 +57,7 @@ class KafkaLog:
         self._cluster = Cluster(connection)
         self._cluster.create(ORDER, 1)
         self._retention_ms: dict[str, int | None] = {}
-        self._known: Positions = {}
+        self._known = Known()
         self._ids = Ids(self._newest)
         self._producer = Producer(connection.config() | _CONFIG)
         self._writer, self._writing = Writer(self._cluster, self._ids, self._producer, self._known), threading.Lock()
@@ -83,7 +77,7 @@ class KafkaLog:
         return {topic: count for topic, count in self._cluster.topics().items() if topic != ORDER}
 
     def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        check(entries)
+        check_sizes(entries)
         with self._writing:
             addressed = self._writer.address(entries)
             try:
@@ -100,7 +94,7 @@ class KafkaLog:
         """
         self._cluster.places({place.topic for place in positions})
         with self._following(positions) as partitions:
-            return partitions.take(limit, 0, self._known)
+            return partitions.take(limit, 0)
 
     @contextmanager
     def _following(self, positions: Mapping[TopicPartition, int]) -> Generator[Partitions]:
@@ -113,7 +107,7 @@ class KafkaLog:
             if partitions is not None:
                 self._idle.remove(partitions)
         if partitions is None:
-            partitions = Partitions(self._connection, positions, _READERS)
+            partitions = Partitions(self._connection, positions, _READERS, self._known)
         elif partitions.position != positions:
             partitions.seek(positions)
         try:
@@ -152,7 +146,8 @@ class KafkaLog:
         ends = self._cluster.ends(self._cluster.places(topics))
         for place, end in ends.items():
             # Its last transaction may still be marking its partitions.
-            ends[place] = self._known[place] = max(self._known.get(place, 0), end)
+            self._known.reaches(place, end)
+            ends[place] = self._known.ends[place]
         return ends
 
     def consumer(self, group: str, topics: Sequence[str]) -> KafkaConsumer:
@@ -192,6 +187,7 @@ class KafkaLog:
         firsts = self._cluster.firsts(times)
         old = {place: ends[place] for place in times if ends[place] > firsts[place]}
         self._cluster.delete(old)
+        self._known.firsts.update(old)
         with self._writing:
             for place, end in old.items():
                 self._ids.forget(place.topic, place.partition, end)

@@ -134,6 +134,9 @@ class Cluster:
             found = cast("Any", self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result())
         except KafkaException as error:
             raise translated("groups", error) from None
+        if found.errors:
+            # A group that is not named here would lose what it has not read.
+            raise translated("groups", found.errors[0])
         prefix = self.connection.prefix
         return [each.group_id.removeprefix(prefix) for each in found.valid if each.group_id.startswith(prefix)]
 

@@ -13,25 +13,19 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
+from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, encoded
-from tidegate.adapters.kafka.log_partitions import Partitions
-from tidegate.adapters.kafka.log_records import check
-from tidegate.adapters.kafka.log_writer import Writer
+from tidegate.adapters.kafka.log_partitions import Known, Partitions
+from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
 from tidegate.errors import NotFoundError, TidegateError
-from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition
+from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
 
 #: After this the cluster ends a transaction whose writer says nothing: longer than any batch takes to decide and write.
 TRANSACTION_TIMEOUT_MS = 20_000
 
-_CONFIG = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "lz4",
-    "linger.ms": 0,
-    "message.max.bytes": MAX_MESSAGE_BYTES,
+_CONFIG = PRODUCER | {
     "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
     # The transaction before may still be marking its partitions: it takes some milliseconds.
     "retry.backoff.ms": 5,
@@ -42,9 +36,9 @@ _CONFIG = {
 class KafkaConsumer:
     """Made by `KafkaLog.consumer`. Belongs to one thread at a time."""
 
-    def __init__(self, cluster: Cluster, ids: Ids, known: Positions, group: str, topics: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, ids: Ids, known: Known, group: str, topics: Sequence[str]) -> None:
         connection = cluster.connection
-        self._cluster, self._group, self._known, self._name = cluster, group, known, connection.name
+        self._cluster, self._group, self._name = cluster, group, connection.name
         places = cluster.places(topics)
         name = connection.name(group)
         self._producer = Producer(connection.config() | _CONFIG | {"transactional.id": name})
@@ -55,16 +49,17 @@ class KafkaConsumer:
             raise translated(f"join group {group!r}", error) from None
         committed = cluster.committed(group, places)
         positions = {place: committed[place][0] if place in committed else 0 for place in places}
-        self._partitions = Partitions(connection, positions, group)
+        self._partitions = Partitions(connection, positions, group, known)
         #: The places after the polls since the last commit.
         self._polls: list[Positions] = []
-        known.update({place: max(known.get(place, 0), end) for place, end in cluster.ends(places).items()})
+        for place, end in cluster.ends(places).items():
+            known.reaches(place, end)
         if any(place not in committed for place in places):
             # From now on nothing is deleted that this group has not read.
             self.commit()
 
     def poll(self, limit: int, timeout_ms: int) -> list[Record]:
-        records = self._partitions.take(limit, timeout_ms, self._known)
+        records = self._partitions.take(limit, timeout_ms)
         if records:
             self._polls.append(dict(self._partitions.position))
         return records
@@ -80,7 +75,7 @@ class KafkaConsumer:
         position = self._partitions.position
         for place in positions:
             if place not in position:
-                raise NotFoundError(f"log: group {self._group!r} does not read {place.topic}/{place.partition}")
+                raise NotFoundError(f"log: group {self._group!r} does not read {place.name}")
         if any(position[place] != offset for place, offset in positions.items()):
             self._partitions.seek(position | dict(positions))
 
@@ -92,7 +87,7 @@ class KafkaConsumer:
         """As the port says; also raises NotFoundError and UsageError as `KafkaLog.append` does, and OverloadError where
         the cluster can't be reached: nothing was written then, and it may be tried again.
         """
-        check(produced)
+        check_sizes(produced)
         entries = list(produced)
         if self._polls:
             entries.append(Entry(ORDER, self._group, encoded(self._polls), time.time_ns() // 1_000_000))
@@ -108,8 +103,13 @@ class KafkaConsumer:
             )
             self._producer.commit_transaction(REQUEST_TIMEOUT_S)
         except (KafkaException, TidegateError) as error:
-            self._abort()
-            raise (translated("commit", error) if isinstance(error, KafkaException) else error) from None
+            ended = self._abort()
+            # A client that can go on no more says so, but not why, to whoever produces: leaving tells.
+            if ended is not None and ended.args[0].fatal():
+                raise translated("commit", ended) from None
+            if isinstance(error, TidegateError):
+                raise
+            raise translated("commit", error) from None
         self._polls.clear()
         self._writer.remember(addressed)
         return appended[: len(produced)]
@@ -121,12 +121,13 @@ class KafkaConsumer:
             for place, offset in self._partitions.position.items()
         ]
 
-    def _abort(self) -> None:
-        """Leave the transaction; where even that fails, this member is at its end, and its next commit says so."""
+    def _abort(self) -> KafkaException | None:
+        """Leave the transaction; where even that fails, this member is at its end, for the reason that is given."""
         try:
             self._producer.abort_transaction(REQUEST_TIMEOUT_S)
-        except KafkaException:
-            return
+        except KafkaException as error:
+            return error
+        return None
 
     def close(self) -> None:
         self._partitions.close()

@@ -12,14 +12,13 @@ earlier is read first, and the same records always give the same order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from zlib import crc32
 
 from confluent_kafka import Message
 
-from tidegate.errors import UsageError
-from tidegate.ports.log import MAX_RECORD_BYTES, Entry, Record, TopicPartition
+from tidegate.ports.log import Entry, Record
 
 _ID, _NUMBER = "id", "n"
 
@@ -37,15 +36,6 @@ class Placed(NamedTuple):
 def partition_of(key: str, partitions: int) -> int:
     """A key finds the same partition in every process, and in every log."""
     return crc32(key.encode()) % partitions
-
-
-def check(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if len(entry.value) > MAX_RECORD_BYTES:
-            raise UsageError(
-                f"log: a record for topic {entry.topic!r} has {len(entry.value)} bytes, at most {MAX_RECORD_BYTES} "
-                "fit; put the body into the lake and send its reference"
-            )
 
 
 def headers(entry: Entry, number: int) -> list[tuple[str, str | bytes | None]]:
@@ -73,7 +63,3 @@ def placed(message: Message, topic: str) -> Placed:
 def merged(partitions: Iterable[Iterable[Placed]]) -> Iterable[Placed]:
     """In the one order of all; each partition's records stay in theirs."""
     return heapq.merge(*partitions, key=lambda placed: placed[:4])
-
-
-def place_of(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -62,8 +64,24 @@ _OF_ROW: dict[str, tuple[AggregateFunction, AggregateFunction]] = {
     "lag": ("last_value", "last_known"),
 }
 
+_QUANTILES = ("quantile_disc", "quantile_cont", "median")
+
+#: So many digits as a share's denominator may have.
+_SHARE = re.compile(r"\d?(?:\.(\d{1,9}))?")
+
+#: QUANTILE_DISC(x, share).
+_QUANTILE_ARGUMENTS = 2
+
 #: LAG(x, offset, default).
 _LAG_ARGUMENTS = 3
+
+
+class _Share(NamedTuple):
+    """Which quantile, by the function that asks for it."""
+
+    name: str
+    numerator: int
+    denominator: int
 
 
 @dataclass
@@ -142,6 +160,7 @@ class Aggregates:
         if any(isinstance(argument, exp.IgnoreNulls) for argument in arguments):
             wanted = "IGNORE NULLS in FIRST_VALUE, LAST_VALUE and LAG alone"
             self.source.fail(node, f"IGNORE NULLS in {name.upper()}", wanted)
+        share = self._share(node, name, arguments) if name in _QUANTILES else None
         if len(arguments) != 1:
             self.source.fail(node, f"{name.upper()} of {len(arguments)} arguments", "one argument")
         (argument,) = arguments
@@ -156,7 +175,21 @@ class Aggregates:
                     node, f"{name.upper()}({spell(argument)})", "DISTINCT in COUNT alone, of one expression"
                 )
             name, argument = "count_distinct", argument.expressions[0]
-        return self._answer(node, name, self._bind_row(binder, argument), where)
+        value = self._bind_row(binder, argument)
+        return self._answer(node, name, value, where) if share is None else self._quantile(node, value, where, share)
+
+    def _share(self, node: exp.Expr, name: str, arguments: list[exp.Expr]) -> _Share:
+        """The share of a quantile, taken off the arguments."""
+        if name == "median":
+            return _Share(name, 5, 10)
+        if len(arguments) != _QUANTILE_ARGUMENTS:
+            self.source.fail(node, f"{name.upper()} of {len(arguments)} arguments", f"{name.upper()}(x, share)")
+        share = arguments.pop()
+        number = _SHARE.fullmatch(share.name) if isinstance(share, exp.Literal) and not share.is_string else None
+        numerator, denominator = (int(number[0].replace(".", "")), 10 ** len(number[1] or "")) if number else (1, 0)
+        if numerator > denominator:
+            self.source.fail(share, f"the share {spell(share)}", "0 to 1 with up to 9 digits after the point, as 0.95")
+        return _Share(name, numerator, denominator)
 
     def _bind_row(self, binder: Binder, node: exp.Expr, *, condition: bool = False) -> Expression:
         """An expression over the row alone."""
@@ -187,6 +220,28 @@ class Aggregates:
                     return total
                 return functions.OPERATORS["Div"]((total, self._aggregate("count", frame, lane, BIGINT)))
 
+    def _quantile(self, node: exp.Expr, value: Expression, where: Expression | None, share: _Share) -> Expression:
+        """QUANTILE_DISC answers a value, QUANTILE_CONT and MEDIAN lie between two, each as near as its place is."""
+        frame = self.frames.over(node)
+        self._check_argument(node, share.name, value.type)
+        lane, of = self._lane(node, value, where), (share.numerator, share.denominator)
+        if share.name == "quantile_disc":
+            return self._aggregate("quantile_disc", frame, lane, value.type, of)
+        if value.type not in (*INTEGER_DIGITS, DOUBLE):
+            self.source.fail(node, f"{share.name.upper()} of {value.type}", "an integer or a DOUBLE, or QUANTILE_DISC")
+        below, above = (
+            convert(self._aggregate(function, frame, lane, value.type, of), DOUBLE)
+            for function in ("quantile_floor", "quantile_ceil")
+        )
+        count = convert(self._aggregate("count", frame, lane, BIGINT), DOUBLE)
+        one, part = Literal(1.0, DOUBLE), Literal(share.numerator / share.denominator, DOUBLE)
+        place = Call("multiply", (Call("subtract", (count, one), DOUBLE), part), DOUBLE)
+        beyond = Call("subtract", (place, Call("floor", (place,), DOUBLE)), DOUBLE)
+        parts = (Call("multiply", (below, Call("subtract", (one, beyond), DOUBLE)), DOUBLE),
+                 Call("multiply", (above, beyond), DOUBLE))  # fmt: skip
+        is_there = Call("equal", (beyond, Literal(0.0, DOUBLE)), BOOLEAN)
+        return Call("if", (is_there, below, Call("add", parts, DOUBLE)), DOUBLE)
+
     def _of_row(
         self, node: exp.Expr, name: str, arguments: list[exp.Expr], binder: Binder, names: Mapping[str, Expression]
     ) -> Expression:
@@ -211,7 +266,8 @@ class Aggregates:
     ) -> Expression:
         """LAG: the last row of the frame that has only the row so many rows before, or all known ones before."""
         offset = whole_number(self.source, rest[0], MAX_ROWS) if rest else 1
-        default = self._bind_row(outside, rest[1]) if len(rest) > 1 else None
+        has_default = len(rest) > 1 and not isinstance(rest[1], exp.Null)  # NULL is what it gives without
+        default = self._bind_row(outside, rest[1]) if has_default else None
         if default is not None and default.type != value.type:
             try:
                 default = functions.cast(default, value.type)
@@ -235,13 +291,15 @@ class Aggregates:
         """That a function which answers one of the values can: SUM and the variances see to themselves."""
         if name != "count" and type_.name == "DECIMAL" and type_.precision > LANE_DIGITS:
             self.source.fail(node, f"{name.upper()} of {type_}", f"a DECIMAL of up to {LANE_DIGITS} digits")
-        if type_ == INTERVAL and name in ("min", "max", *_OF_ROW):
+        if type_ == INTERVAL and name in ("min", "max", *_QUANTILES, *_OF_ROW):
             self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN, VARCHAR or TIMESTAMP")
-        if type_ == VARCHAR and name in ("min", "max"):
+        if type_ == VARCHAR and name in ("min", "max", *_QUANTILES):
             self.source.fail(node, f"{name.upper()} of {type_}", "a number, BOOLEAN or TIMESTAMP")
 
-    def _aggregate(self, function: AggregateFunction, frame: Frame, lane: int, type_: SqlType) -> Expression:
-        index = index_of(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row))
+    def _aggregate(
+        self, function: AggregateFunction, frame: Frame, lane: int, type_: SqlType, share: tuple[int, int] = (0, 1)
+    ) -> Expression:
+        index = index_of(self._aggregates, Aggregate(function, frame.window, lane, frame.excludes_row, share))
         if index == len(self.types):
             self.types.append(type_)
         return AggregateRef(index, type_)

@@ -103,6 +103,9 @@ def _whole(function: str) -> Callable[[Arguments], Expression]:
 def _negate(arguments: Arguments) -> Expression:
     (value,) = arguments
     if isinstance(value, Literal) and isinstance(value.value, int | float | Decimal) and is_number(value.type):
+        if isinstance(value.value, Decimal) and value.value:
+            # A minus sign would round it to 28 digits.
+            return Literal(value.value.copy_negate(), value.type)
         return Literal(-value.value, value.type)
     if value.type != INTERVAL:
         require_numbers(arguments, "a minus sign")

@@ -7,7 +7,7 @@ later than the lateness take no part, nor does one whose id and time a row of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,13 @@ class Taken:
     texts: list[npt.NDArray[np.object_]]
     """object[n], t of them."""
 
+    def take(self, rows: Sequence[int]) -> Taken:
+        """Only these, without a clock."""
+        chosen, nothing = np.array(rows, np.int64), np.empty(0, np.int64)
+        texts = [each[chosen] for each in self.texts]
+        own = (self.keys[chosen], self.ids[chosen], self.mask[chosen], self.lanes[:, chosen], self.valid[chosen])
+        return Taken(self.times[chosen], nothing, nothing, *own, texts)
+
 
 @dataclass(frozen=True, slots=True)
 class Complete:
@@ -96,6 +103,16 @@ class Matches:
         """The newest time so far, NEVER if there was none."""
         return int(self._store.registers[matchstore.NEWEST])
 
+    @property
+    def end(self) -> int:
+        """The number of the next row that arrives."""
+        return int(self._store.registers[matchstore.END])
+
+    @property
+    def nothing(self) -> Complete:
+        """No match."""
+        return self._complete(self._found.matches[:0])
+
     def apply(self, rows: Taken) -> Complete:
         """Take rows in. The same rows, cut into calls in whatever way, complete the same matches."""
         count = len(rows.times)
@@ -116,6 +133,53 @@ class Matches:
         matches = np.concatenate([*found, self._found.matches[: int(self._found.filled[0])]])
         self._found.filled[0] = 0
         return self._complete(matches)
+
+    def before(self, row: int, most: int) -> npt.NDArray[np.int64] | None:
+        """The numbers of the rows of its partition that a match which the row completed could have had, by time. None
+        if that can't be told any more: it takes no part, some have been let go or came after it, or there are more than
+        `most`.
+        """
+        rows, ring, plan = self._store.rows, len(self._store.rows) - 1, self._plan
+        if row < int(self._store.registers[matchstore.FIRST]):
+            return None
+        time, slot = rows[row & ring, [matchstore.TIME, matchstore.SLOT]].tolist()
+        if slot == matchstore.NIL or time < self.newest - plan.lateness_us:
+            return None
+        found: list[int] = []
+        each = int(rows[row & ring, matchstore.PREV])
+        while each != matchstore.NIL:
+            if each > row or len(found) == most:
+                return None
+            found.append(each)
+            each = int(rows[each & ring, matchstore.PREV])
+        numbers = np.array(found[::-1], np.int64)
+        numbers = numbers[rows[numbers & ring, matchstore.TIME] > time - plan.span_us]
+        # What matches have ended begins no other, nor is in one that began later.
+        ended = rows[numbers & ring, matchstore.SKIPPED]
+        places = np.nonzero(np.isin(numbers, ended[ended != matchstore.NIL]))[0]
+        upto = int(places[-1]) + (plan.skip == "past last row") if len(places) else 0
+        return numbers[upto:]
+
+    def key(self, row: int) -> npt.NDArray[np.uint64]:
+        """uint64[2]: the key of the partition that a row takes part in."""
+        slot = self._store.rows[row & (len(self._store.rows) - 1), matchstore.SLOT]
+        return self._store.slots[slot, [matchstore.KEY0, matchstore.KEY1]].view(np.uint64)
+
+    def kept(self, numbers: npt.NDArray[np.int64]) -> Taken:
+        """Rows that are kept, as they arrived, without a clock and a key."""
+        places = numbers & (len(self._store.rows) - 1)
+        rows = self._store.rows[places]
+        return Taken(
+            times=rows[:, matchstore.TIME],
+            before=np.empty(0, np.int64),
+            clock=np.empty(0, np.int64),
+            keys=np.zeros((len(rows), 2), np.uint64),
+            ids=rows[:, matchstore.ID],
+            mask=rows[:, matchstore.MASK],
+            lanes=np.ascontiguousarray(rows[:, matchstore.LANES :].T),
+            valid=np.ascontiguousarray(rows[:, matchstore.VALID]).view(np.uint64),
+            texts=[texts[places] for texts in self._texts],
+        )
 
     def _place(self, rows: Taken) -> None:
         """Put the rows into the ring."""

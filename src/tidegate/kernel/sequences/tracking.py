@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from tidegate.kernel.machine.program import Evaluation, Program, lane
 from tidegate.kernel.machine.words import raw
 from tidegate.kernel.plan import Size
 from tidegate.kernel.sequences.matches import Complete, Matches, Taken
+from tidegate.kernel.sequences.otherwise import Others, had_been
 from tidegate.kernel.sequences.remembered import text_column
 from tidegate.kernel.sequences.sequences import Input, Sequence
 
@@ -74,6 +76,10 @@ class Tracker:
 
     def __init__(self, sequence: Sequence) -> None:
         self.sequence = sequence
+        self.batch = 0
+        """Counts what was taken in."""
+        self._places = self._numbers = np.empty(0, np.int64)
+        """Of the rows that came last: where they stood among all that arrived, and their numbers."""
         self._inputs = [_Rows(input_) for input_ in sequence.inputs]
         self._measures = Program([list(sequence.measures.values())])
         self._matches = Matches(sequence.plan)
@@ -103,6 +109,8 @@ class Tracker:
                 for index in range(self.sequence.plan.text_count)
             ],
         )
+        self.batch += 1
+        self._places, self._numbers = at[order], self._matches.end + np.arange(len(order))
         complete = self._matches.apply(rows)
         measures = self._measures_of(complete)
         if not self.sequence.plan.by_duration:
@@ -125,6 +133,32 @@ class Tracker:
             row = np.minimum(np.searchsorted(own, at), len(own) - 1)
             ours = np.nonzero(own[row] == at)[0]
             match[row[ours]] = ours
+        return self._told(match, measures)
+
+    def had_been(
+        self, stream: str, places: _Integers, events: pa.RecordBatch
+    ) -> tuple[dict[str, pa.Array[Any]], npt.NDArray[np.bool_]]:
+        """The columns that would have been given to events of a stream, which stood at `places` of what arrived last,
+        had they been others; and bool[n]: whether that can be told.
+        """
+        inputs = [rows for rows in self._inputs if rows.stream == stream]
+        if self.sequence.plan.by_duration or not inputs:
+            # No match is told with an event of the stream.
+            return {}, np.ones(len(places), np.bool_)
+        if len(inputs) > 1:
+            return {}, np.zeros(len(places), np.bool_)
+        numbers = dict(zip(self._places.tolist(), self._numbers.tolist(), strict=True))
+        were = np.array([numbers.get(place, -1) for place in places.tolist()], np.int64)
+        kept, others = inputs[0].of(events)
+        complete, match, told = had_been(self._matches, self.sequence.plan, Others(were, kept, others))
+        return self._told(match, self._measures_of(complete) if complete else self._no_measures), told
+
+    @cached_property
+    def _no_measures(self) -> list[pa.Array[Any]]:
+        return self._measures_of(self._matches.nothing)
+
+    def _told(self, match: _Integers, measures: list[pa.Array[Any]]) -> dict[str, pa.Array[Any]]:
+        """The columns of events, of which each completes a match (-1: none)."""
         which: Any = pa.array(match, mask=match < 0)
         columns = [pa.array(match >= 0), *(column.take(which) for column in measures)]
         return dict(zip(self.sequence.columns, columns, strict=True))
@@ -166,6 +200,18 @@ class Tracker:
         self._matches.restore(
             {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
         )
+
+
+class Followed(NamedTuple):
+    """A sequence as it was after a batch."""
+
+    tracker: Tracker
+    batch: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing has come since."""
+        return self.tracker.batch == self.batch
 
 
 def follow(trackers: Iterable[Tracker], arrived: Mapping[str, Arrived], own: Arrived) -> tuple[Arrived, list[Arrived]]:

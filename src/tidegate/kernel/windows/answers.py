@@ -30,6 +30,7 @@ from tidegate.kernel.windows.layout import (
     LAST,
     LOW,
     LOW_TIME,
+    QUANTILE_DISC,
     SOURCE,
     SQUARES_AT,
     SUM,
@@ -38,6 +39,7 @@ from tidegate.kernel.windows.layout import (
     VAR_POP,
     VAR_SAMP,
 )
+from tidegate.kernel.windows.quantiles import quantile_of
 from tidegate.kernel.windows.rowlog import NIL, VALID, is_from, of_slot, place, time_of, verdict_of_row
 from tidegate.kernel.windows.variance import variance_bits
 
@@ -96,6 +98,8 @@ def answer_row(rows: Any, layout: Any, entity: Any, slot: Any, counted: Any, ans
                 value = variance_bits(rows.heap, slot + source, slot + layout[answer + SQUARES_AT], count, divisor)
         elif kind in (FIRST, LAST):
             known, value = _end_of_frame(rows, layout, answer, slot)
+        elif kind >= QUANTILE_DISC:
+            known, value = quantile_of(rows, layout, slot, kind, source)
         else:
             front, cursor = layout[answer + ANSWER_FRONT], layout[answer + CURSOR]
             window = layout[answer + ANSWER_WINDOW]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.errors import UsageError
-from tidegate.kernel.plan import EVERY_ROW, MAX_LANES, MAX_ROWS, NO_VALUE, Aggregate, WindowPlan
+from tidegate.kernel.plan import EVERY_ROW, MAX_DENOMINATOR, MAX_LANES, MAX_ROWS, NO_VALUE, Aggregate, WindowPlan
 from tidegate.kernel.windows.layout import MAX_SPAN_US, frame_end, lanes_by_entity
 
 
@@ -43,6 +43,12 @@ def _check_aggregate(plan: WindowPlan, aggregate: Aggregate) -> None:
     first_lane = EVERY_ROW if aggregate.function == "count" else 0
     if aggregate.window not in range(len(plan.windows)) or aggregate.lane not in range(first_lane, len(plan.lanes)):
         raise UsageError(f"window plan: {aggregate} names a window or a lane that is not there")
+    numerator, denominator = aggregate.share
+    if not 0 <= numerator <= denominator <= MAX_DENOMINATOR or not denominator:
+        raise UsageError(
+            f"window plan: {aggregate} with a share of {numerator}/{denominator}; wanted 0 to 1, in parts of up to "
+            f"{MAX_DENOMINATOR}"
+        )
     if aggregate.excludes_row and plan.windows[aggregate.window].rows is not None:
         raise UsageError(f"window plan: {aggregate} excludes the row from a ROWS frame; wanted one that ends before it")
     if aggregate.function != "count" and plan.lanes[aggregate.lane] == NO_VALUE:

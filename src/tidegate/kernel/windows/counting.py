@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.kernel.machine.compiled import compiled, inlined
-from tidegate.kernel.windows import variance
+from tidegate.kernel.windows import quantiles, variance
 from tidegate.kernel.windows.layout import (
     ACCUMULATOR_WORDS,
     ACCUMULATORS,
@@ -15,17 +15,19 @@ from tidegate.kernel.windows.layout import (
     DISTINCT,
     HIGH,
     KIND,
-    LINKS_OF_SAME,
     LOW,
     LOW_TIME,
+    ROW_LINKS,
     RUNNING,
     SUM,
+    TREE,
     VALUE_WORDS,
     WINDOW_FRONT,
 )
 from tidegate.kernel.windows.rowlog import (
     BEGIN_OF_TIME,
     NIL,
+    TAIL,
     VALID,
     is_from,
     link,
@@ -56,7 +58,9 @@ def _is_only_one(
             return False
     if neighbours & AFTER:
         after, high = link(rows, row, same + 1), of_slot(rows, slot, layout[layout[window + WINDOW_FRONT] + HIGH])
-        if after != NIL and is_from(rows, high, high_time, after, time_of(rows, after)):
+        # Nothing is after the key's newest row: that need not be looked up.
+        is_newest = high == of_slot(rows, slot, TAIL)
+        if after != NIL and (is_newest or is_from(rows, high, high_time, after, time_of(rows, after))):
             return False
     return True
 
@@ -75,7 +79,7 @@ def count(
     if kind == COUNT:
         rows.links[2 * slot + running] += sign
     elif kind == DISTINCT:
-        same = layout[accumulator + LINKS_OF_SAME]
+        same = layout[accumulator + ROW_LINKS]
         if _is_only_one(rows, layout, slot, window, row, same, low_time, high_time, neighbours):
             rows.links[2 * slot + running] += sign
     else:
@@ -83,6 +87,8 @@ def count(
         if kind == SUM:
             heap[slot + running] += sign * (value >> 32)
             heap[slot + running + 1] += sign * (value & _LOW_HALF)
+        elif kind == TREE:
+            quantiles.count_value(rows, layout, slot, accumulator, row, value, sign)
         else:
             variance.count_square(heap, slot + running, value, sign)
 

@@ -66,11 +66,12 @@ NO_GAP = -1
 
 # RUNNING: the running value in the slot. A count is a half. A sum has two words: of the upper halves of its values,
 # which are signed, and of the lower ones, so that it is exact for as many rows as a log can hold, whatever their
-# values. A sum of squares has four, each of 32 bits of the squares. LINKS_OF_SAME: of a COUNT DISTINCT, the row's half
-# that links it to the one before of the same value; the next follows. BITS: three words, by verdict: the lane's bit
+# values. A sum of squares has four, each of 32 bits of the squares. A tree (for quantiles) has a half that is its root.
+# ROW_LINKS: of a COUNT DISTINCT, the row's half that links it to the one before of the same value, the next follows; of
+# a tree, the first of a row's three halves. BITS: three words, by verdict: the lane's bit
 # among the row's valid bits, -1 for every row. VALUE_WORDS: three words too: the row's word that is its value.
-KIND, RUNNING, LINKS_OF_SAME, BITS, VALUE_WORDS, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6, 9
-COUNT, SUM, DISTINCT, SQUARES, EXTREME = range(5)
+KIND, RUNNING, ROW_LINKS, BITS, VALUE_WORDS, ACCUMULATOR_WORDS = 0, 1, 2, 3, 6, 9
+COUNT, SUM, DISTINCT, SQUARES, EXTREME, TREE = range(6)
 
 # TURN: what a value is exclusive-ored with before it is compared: 0 for MAX; -1, which turns the order round, for MIN;
 # or EARLIEST or LATEST, where the first or last that is there is best, whatever its value.
@@ -91,7 +92,10 @@ AGGREGATE, ANSWER_KIND, SOURCE, VALID_COUNT, SQUARES_AT, CURSOR = 0, 1, 2, 3, 4,
 ANSWER_WINDOW, ANSWER_FRONT, EXCLUDES_ROW, ALONE_BIT, ALONE_VALUE, ANSWER_WORDS = 6, 7, 8, 9, 10, 11
 # An answer's kind is that of its accumulator, or one of these. SOURCE of a first or last value is a record of three
 # bits and three words, as BITS and VALUE_WORDS are.
-VAR_SAMP, VAR_POP, FIRST, LAST = 5, 6, 7, 8
+VAR_SAMP, VAR_POP, FIRST, LAST, QUANTILE_DISC, QUANTILE_FLOOR, QUANTILE_CEIL = range(6, 13)
+
+# SOURCE of a quantile is such a record: its tree's accumulator, and its share.
+TREE_ACCUMULATOR, NUMERATOR, DENOMINATOR = 0, 1, 2
 
 _TURNS = {"min": -1, "max": 0, "first_known": EARLIEST, "last_known": LATEST}
 
@@ -104,7 +108,11 @@ _KINDS = {
     "var_pop": VAR_POP,
     "first_value": FIRST,
     "last_value": LAST,
+    "quantile_disc": QUANTILE_DISC,
+    "quantile_floor": QUANTILE_FLOOR,
+    "quantile_ceil": QUANTILE_CEIL,
 }
+_QUANTILES = ("quantile_disc", "quantile_floor", "quantile_ceil")
 _WORDS = {SUM: 2, SQUARES: 4}
 
 
@@ -154,6 +162,8 @@ def _running(aggregate: Aggregate) -> list[_Running]:
             kinds = [SUM, COUNT]
         case "var_samp" | "var_pop":
             kinds = [SUM, COUNT, SQUARES]
+        case function if function in _QUANTILES:
+            kinds = [TREE]
         case _:
             kinds = [_KINDS[aggregate.function]]
     return [_Running(aggregate.window, kind, aggregate.lane) for kind in kinds]
@@ -191,6 +201,9 @@ class _EntityLayout:
         self.names = rowlog.PENDING + 1 if self.reads_labels else rowlog.APPLIED
         self.row_halves = 2 * (rowlog.ROW_WORDS + len(self.values))
         self.same = {lane: self._of_row(2) for lane in self.distinct_lanes}
+        self.trees = {running: self._of_row(3) for running in self.kept if running.kind == TREE}
+        self.accumulators_at: dict[_Running, int] = {}
+        self.quantiles_at: dict[Aggregate, int] = {}
 
     def _of_row(self, halves: int) -> int:
         self.row_halves += halves
@@ -225,9 +238,11 @@ class _EntityLayout:
         row_fronts_at = fronts_at + FRONT_WORDS * sum(not of_rows for of_rows, _ in ends)
         fronts_end = fronts_at + FRONT_WORDS * len(ends)
         tip = self._name() if row_fronts_at != fronts_end else -1
+        self.where |= {running: self._name() for running in self.trees}
         names_end = self.names
         self._give_out_running()
         self._write_ends()
+        self._write_quantiles()
         occurrences_at = len(self.words)
         for place, lane in enumerate(self.distinct_lanes):
             table = registers + rowlog.ENTITY_REGISTERS + TABLE_REGISTERS * place
@@ -282,12 +297,18 @@ class _EntityLayout:
                 self.where[running] = len(self.words)
                 self.words += [*self._bits(running.lane), *self._value_words(running.lane)]
 
+    def _write_quantiles(self) -> None:
+        for aggregate in self.plan.aggregates:
+            if aggregate.function in _QUANTILES and aggregate.window in self.windows:
+                self.quantiles_at[aggregate] = len(self.words)
+                self.words += [self.accumulators_at[_running(aggregate)[0]], *aggregate.share]
+
     def _give_out_running(self) -> None:
         """Running values, counts first; and the records of accumulators."""
         accumulators = [running for running in self.kept if running.kind not in (EXTREME, FIRST, LAST)]
         half = self.names
         for running in accumulators:
-            if running.kind not in _WORDS:
+            if running.kind not in (*_WORDS, TREE):
                 self.where[running] = half
                 half += 1
         of_rows = [window for window in self.windows if frame_end(self.plan.windows[window])[0]]
@@ -308,7 +329,9 @@ class _EntityLayout:
             self.words[self.windows_at[window] + ACCUMULATORS] = len(self.words)
             for running in accumulators:
                 if running.window == window:
-                    self.words += [running.kind, self.where[running], self.same.get(running.lane, -1)]
+                    self.accumulators_at[running] = len(self.words)
+                    links = self.trees.get(running, self.same.get(running.lane, -1))
+                    self.words += [running.kind, self.where[running], links]
                     self.words += [*self._bits(running.lane), *self._value_words(running.lane)]
             self.words[self.windows_at[window] + ACCUMULATORS_END] = len(self.words)
 
@@ -326,6 +349,7 @@ class _EntityLayout:
         running = _running(aggregate)
         first, count, squares = [*(self.where[one] for one in running), 0, 0][:3]
         value = NO_VALUE if aggregate.lane == EVERY_ROW else self.plan.lanes[aggregate.lane]
+        first = self.quantiles_at.get(aggregate, first)
         record = [place, _KINDS[aggregate.function], first, count, squares, self.cursors.get(running[0], 0)]
         record += [self.windows_at[aggregate.window], self.fronts_at[aggregate.window], aggregate.excludes_row]
         return [*record, self._bits(aggregate.lane)[0], value]

@@ -59,9 +59,6 @@ _CHUNK_LENGTH, _CHUNK_NEXT, _CHUNK_WORDS = 0, 1, 2
 _HEAP_STEP_WORDS = 1 << 13
 _HEAP_SHARE = 8
 
-# What NumPy takes for large, 4 MiB.
-_LARGE_WORDS = 1 << 19
-
 
 def rings(layout: np.ndarray) -> dict[int, int]:
     """The words of each in a ring, by the ring's registers."""
@@ -151,21 +148,11 @@ def _with_room(log: Log, words: int) -> tuple[Log, int]:
             return log, at
     at = int(heap[HEAP_END])
     if at + words > len(heap):
-        heap = _enlarged(heap, max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)))
+        # In place: where the system moves memory by its pages (Linux), nothing is copied. No array but those of `log`,
+        # which is done with, looks at the heap.
+        heap.resize(max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)), refcheck=False)
     heap[HEAP_END] += words
     return log_of(heap), at
-
-
-def _enlarged(heap: np.ndarray, words: int) -> np.ndarray:
-    """A heap of so many words. No array but those of its log, which is done with, looks at the one before."""
-    if len(heap) < _LARGE_WORDS <= words:
-        # From the start NumPy asks the system for large pages, for which a fork and the first touch cost far less.
-        larger = np.zeros(words, np.int64)
-        larger[: len(heap)] = heap
-        return larger
-    # In place: where the system moves memory by its pages (Linux), nothing is copied.
-    heap.resize(words, refcheck=False)
-    return heap
 
 
 def _set_free(heap: np.ndarray, at: int, words: int) -> None:

@@ -85,6 +85,10 @@ class Answers(NamedTuple):
     late: np.ndarray
     """bool[n]: older than the newest row by more than the plan's lateness."""
 
+    def take(self, which: np.ndarray) -> Answers:
+        """Those of some arrivals."""
+        return Answers(self.values[:, which], self.valid[:, which], self.duplicate[which], self.late[which])
+
 
 class Windows:
     """The windows of one plan, and all rows that they need. One thread at a time."""

@@ -1,0 +1,111 @@
+"""The shared workload in all systems: first how exact each is, then how fast, repeats interleaved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.materials import FOLDER, MODEL, stream
+from benchmarks.measure import Run, Served, SystemFailedError
+from benchmarks.referee import mismatches
+from benchmarks.systems import System
+
+#: How long a system may take for one job, with its start.
+_PATIENCE_S = 600
+
+
+@dataclass
+class Entry:
+    """A system in the contest."""
+
+    system: System
+    served: Served
+    wrong: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    """By sample: how many values differ from the twin's, and of what kinds."""
+    runs: list[Run] = field(default_factory=list)
+    took_s: float = 0
+    """Its longest run, with all that is not measured."""
+
+
+class Contest:
+    """`left_s` says how much time there is for all of it; `told` hears of what fails and is left out: a system's name
+    and why.
+    """
+
+    def __init__(
+        self, workload: str, *, quick: bool, left_s: Callable[[], float], told: Callable[[str, str], None]
+    ) -> None:
+        self.workload, self.quick, self._left_s, self._told = workload, quick, left_s, told
+        self.entries: list[Entry] = []
+        self._kept_s = 0.0
+        """Of the time that is left, what is kept for measuring."""
+
+    def admit(self, systems: Iterable[System]) -> None:
+        """Start the systems and look at how exact they are, all at once: nothing is timed here."""
+        self._kept_s = self._left_s() / 2 if self.quick else 0
+        for system in systems:
+            log = FOLDER / f"{system.module}-{self.workload}.log"
+            served = Served(system.python, system.module, log, self._patience_s)
+            self.entries.append(Entry(system, served))
+        # In the small form only in order: a late sample takes PyFlink as long as all the rest.
+        for sample in ("sample",) if self.quick else ("sample", "late"):
+            self._each(lambda entry, sample=sample: entry.served.begin(**self._job(entry, sample)))
+            self._each(lambda entry, sample=sample: self._compare(entry, sample))
+        self._kept_s = 0
+
+    def run(self, repeats: int) -> None:
+        """Measure. Interleaved: what disturbs the machine disturbs all alike. When time is up, what was measured until
+        then counts, and who has not been measured is left out.
+        """
+        for _ in range(repeats):
+            for entry in list(self.entries):
+                if self._left_s() > entry.took_s:
+                    self._try(entry, self._measure)
+        for entry in [entry for entry in self.entries if not entry.runs]:
+            self._leave_out(entry, "left out for time")
+
+    def close(self) -> None:
+        for entry in self.entries:
+            entry.served.close()
+
+    def _patience_s(self) -> float:
+        return min(_PATIENCE_S, self._left_s() - self._kept_s)
+
+    def _measure(self, entry: Entry) -> None:
+        events = entry.system.quick_events if self.quick else entry.system.events
+        began = time.monotonic()
+        entry.served.begin(workload=self.workload, source=stream(events), model=MODEL, out=None)
+        entry.runs.append(entry.served.finished())
+        entry.took_s = max(entry.took_s, time.monotonic() - began)
+
+    def _job(self, entry: Entry, sample: str) -> dict[str, Any]:
+        out = FOLDER / f"{entry.system.module}-{sample}.parquet"
+        out.unlink(missing_ok=True)
+        return {"workload": self.workload, "source": FOLDER / f"{sample}.parquet", "model": MODEL, "out": out}
+
+    def _compare(self, entry: Entry, sample: str) -> None:
+        entry.served.finished()
+        told = pq.read_table(FOLDER / f"{entry.system.module}-{sample}.parquet")
+        wanted = pq.read_table(FOLDER / f"{sample}-expected.parquet")
+        entry.wrong[sample] = mismatches(told, wanted, self.workload)
+
+    def _each(self, step: Callable[[Entry], None]) -> None:
+        for entry in list(self.entries):
+            self._try(entry, step)
+
+    def _try(self, entry: Entry, step: Callable[[Entry], None]) -> None:
+        try:
+            step(entry)
+        except (SystemFailedError, OSError) as error:
+            if entry.runs and self._left_s() <= 0:
+                return
+            self._leave_out(entry, str(error))
+
+    def _leave_out(self, entry: Entry, why: str) -> None:
+        entry.served.close()
+        self.entries.remove(entry)
+        self._told(entry.system.name, why)
