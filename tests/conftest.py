@@ -28,3 +28,7 @@ def kafka(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafk
     broker = Kafka(tmp_path_factory.mktemp("kafka")).start()
     yield broker
     broker.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--corruptions", type=int, default=20, help="Damaged files of each format that are tried.")

@@ -32,6 +32,7 @@ from tidegate.commands.options import (
     progress_bar,
 )
 from tidegate.commands.parity import parity
+from tidegate.commands.rejected import app as rejected_app
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
@@ -58,6 +59,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.add_typer(rejected_app, name="rejected")
 app.command()(explain)
 app.command()(ingest)
 
