@@ -138,13 +138,13 @@ class Demo:
             finally:
                 self._sources.stop()
             self._drain()
-            pulse = self.pulse()
+            pulse = self.pulse(timeout_s=DRAIN_TIMEOUT_S)
         return self._summary(pulse)
 
-    def pulse(self) -> dict[str, Any]:
+    def pulse(self, timeout_s: float = 2) -> dict[str, Any]:
         """What the desk measured."""
         try:
-            return httpx.get(f"{self.urls['desk']}/pulse", timeout=2).json()
+            return httpx.get(f"{self.urls['desk']}/pulse", timeout=timeout_s).json()
         except httpx.HTTPError:
             return {"alerts": 0, "latency_ms": {"p50": None, "p99": None, "max": None}}
 
