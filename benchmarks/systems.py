@@ -9,6 +9,9 @@ from pathlib import Path
 
 from benchmarks.events import ROOT
 
+#: The largest of the environments is a gigabyte to fetch.
+_INSTALL_TIMEOUT_S = 300
+
 
 @dataclass(frozen=True)
 class System:
@@ -33,9 +36,13 @@ class System:
         if not self.environment:
             return ""
         java = ["java"] if self.environment == "flink" else []
-        made = subprocess.run(
-            ["make", *java, f"build/{self.environment}/ready"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        command = ["make", *java, f"build/{self.environment}/ready"]
+        try:
+            made = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            return f"it takes longer than {_INSTALL_TIMEOUT_S} s"
         lines = made.stderr.strip().splitlines()
         return "" if made.returncode == 0 else lines[0] if lines else "make failed"
 
