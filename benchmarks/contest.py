@@ -69,8 +69,8 @@ class Contest:
         self._kept_s = 0
 
     def run(self, repeats: int) -> Iterator[Entry]:
-        """Measure; yields a system's entry each time it was measured. Interleaved: what disturbs the machine disturbs all
-        alike. When time is up, what was measured until then counts, and who has not been measured is left out.
+        """Measure; yields a system's entry each time it was measured. Interleaved: what disturbs the machine disturbs
+        all alike. When time is up, what was measured until then counts; who was not measured is left out.
         """
         for _ in range(repeats):
             for entry in list(self.entries):

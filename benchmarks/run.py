@@ -1,5 +1,5 @@
-"""Measures Tidegate beside its peers in one run. `make bench` runs it, in half an hour; `make bench QUICK=1` a small form
-of it, in three minutes; `make bench CASE=full` what is called so, or holds it in its name.
+"""Measures Tidegate beside its peers in one run. `make bench` runs it, in half an hour; `make bench QUICK=1` a small
+form of it, in three minutes; `make bench CASE=full` what is called so, or holds it in its name.
 
 Writes build/bench.json (one object a measurement) and, where all was measured in the whole form, docs/benchmarks.md,
 both anew after each repeat: a run that is cut off leaves what it measured.
