@@ -10,16 +10,18 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.events import QUICK
 from benchmarks.materials import FOLDER, MODEL, stream
 from benchmarks.measure import Run, Served, SystemFailedError
 from benchmarks.referee import mismatches
 from benchmarks.systems import System
 
-#: How long a system may take for one job, with its start.
-_PATIENCE_S = 240
-
-#: A system that takes so long for all its repeats is not given another.
+#: How long a system may take for all its repeats: one that would need longer is measured less often.
 PER_SYSTEM_S = 90
+
+#: Of the time that is left, what all together may take for each sample. Late events take PyFlink as long as all else:
+#: the small form has none.
+_SAMPLES = {"sample": 0.5} if QUICK else {"sample": 0.4, "late": 0.25}
 
 
 @dataclass
@@ -43,30 +45,24 @@ class Contest:
     system does ends no other's run.
     """
 
-    def __init__(
-        self, workload: str, *, quick: bool, left_s: Callable[[], float], told: Callable[[str, str], None]
-    ) -> None:
-        self.workload, self.quick, self._left_s, self._told = workload, quick, left_s, told
+    def __init__(self, workload: str, *, left_s: Callable[[], float], told: Callable[[str, str], None]) -> None:
+        self.workload, self._left_s, self._told = workload, left_s, told
         self.entries: list[Entry] = []
-        self._kept_s = 0.0
-        """Of the time that is left, what is kept for measuring."""
+        self._until = inf
+        """When what all do at once must be done, by the monotonic clock."""
 
     def admit(self, systems: Iterable[System]) -> None:
         """Start the systems and look at how exact they are, all at once: nothing is timed here."""
-        self._kept_s = 0 if self._left_s() == inf else self._left_s() / 2
         for system in systems:
-            log = FOLDER / f"{system.module}-{self.workload}.log"
             try:
-                served = Served(system.python, system.module, log, self._patience_s)
+                self.entries.append(Entry(system, self._served(system)))
             except OSError as error:
                 self._told(system.name, str(error))
-            else:
-                self.entries.append(Entry(system, served))
-        # In the small form only in order: a late sample takes PyFlink as long as all the rest.
-        for sample in ("sample",) if self.quick else ("sample", "late"):
+        for sample, share in _SAMPLES.items():
+            self._until = time.monotonic() + share * self._left_s()
             self._each(lambda entry, sample=sample: entry.served.begin(**self._job(entry, sample)))
             self._each(lambda entry, sample=sample: self._compare(entry, sample))
-        self._kept_s = 0
+        self._until = inf
 
     def run(self, repeats: int) -> Iterator[Entry]:
         """Measure; yields a system's entry each time it was measured. Interleaved: what disturbs the machine disturbs
@@ -86,11 +82,15 @@ class Contest:
         for entry in self.entries:
             entry.served.close()
 
+    def _served(self, system: System) -> Served:
+        log = FOLDER / f"{system.module}-{self.workload}.log"
+        return Served(system.python, system.module, log, self._patience_s)
+
     def _patience_s(self) -> float:
-        return min(_PATIENCE_S, self._left_s() - self._kept_s)
+        return self._until - time.monotonic() if self._until < inf else min(PER_SYSTEM_S, self._left_s())
 
     def _measure(self, entry: Entry) -> None:
-        events = entry.system.quick_events if self.quick else entry.system.events
+        events = entry.system.quick_events if QUICK else entry.system.events
         began = time.monotonic()
         entry.served.begin(workload=self.workload, source=stream(events), model=MODEL, out=None)
         entry.runs.append(entry.served.finished())
@@ -103,7 +103,16 @@ class Contest:
         return {"workload": self.workload, "source": FOLDER / f"{sample}.parquet", "model": MODEL, "out": out}
 
     def _compare(self, entry: Entry, sample: str) -> None:
-        entry.served.finished()
+        try:
+            entry.served.finished()
+        except SystemFailedError as error:
+            if not entry.wrong:
+                raise
+            # It has shown how exact it is in order: it is measured.
+            entry.served.close()
+            entry.served = self._served(entry.system)
+            self._told(entry.system.name, f"late events: {error}")
+            return
         told = pq.read_table(FOLDER / f"{entry.system.module}-{sample}.parquet")
         wanted = pq.read_table(FOLDER / f"{sample}-expected.parquet")
         entry.wrong[sample] = mismatches(told, wanted, self.workload)
