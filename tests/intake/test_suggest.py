@@ -79,7 +79,7 @@ def test_what_is_suggested_is_refused_until_it_is_whole(tmp_path):
         (1_777_636_800, "make_timestamp(time * 1000000)"),
         (1_777_636_800_000, "make_timestamp(time * 1000)"),
         (1_777_636_800_000_000, "make_timestamp(time)"),
-        (datetime(2026, 5, 1), "time"),
+        (datetime.fromisoformat("2026-05-01"), "time"),
     ],
 )
 def test_times_are_told_apart_by_their_size(tmp_path, time, expression):
