@@ -17,6 +17,7 @@ from playwright.sync_api import Page
 from tests.desk.stream import PASSWORD, Ports, Stream
 
 from tidegate.adapters.embedded.keys import EmbeddedKeys
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
 from tidegate.intake.http import create_app
 from tidegate.ports.log import TopicPartition
 from tidegate.readers.hotstore import HotStoreReader
@@ -39,6 +40,7 @@ class Company:
             keys=self.keys,
             identity=self.ports.identity,
             hotstore=self.ports.hotstore,
+            schemas=EmbeddedSchemas(data / "schemas.sqlite"),
             audit=self.ports.audit,
             clock=self.ports.clock,
             detector="card_fraud",
