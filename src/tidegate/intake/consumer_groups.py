@@ -179,7 +179,7 @@ class Groups:
         )
         key = f"{consumer.owner}/{consumer.group}"
         await self._appender.append([Entry(OFFSETS, key, _encoder.encode(committed), self._clock.now_ms())])
-        for place, offset in positions.items():
+        for place, offset in list(positions.items()):
             if consumer.uncommitted.get(place) == offset:
                 del consumer.uncommitted[place]
 
