@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 from tests.intake.house import NOW_US, PERSONAL, transaction
 
-from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_EVENTS
+from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
 from tidegate.intake.protect import open_rejected
 from tidegate.streams.schema import STREAMS
 
@@ -118,7 +118,7 @@ def test_limits_are_those_of_the_door(house, door):
     error(produce(door, *[5] * (MAX_EVENTS + 1)), 413, 413)
     answer = produce(door, transaction(note="x" * MAX_EVENT_BYTES), transaction())
     assert [each["error_code"] for each in answer.json()["offsets"]] == [42206, None]
-    error(door.post(TOPIC, content=b" " * 1_048_577, headers=embedded("json")), 413, 413)
+    error(door.post(TOPIC, content=b" " * (MAX_BODY_BYTES + 1), headers=embedded("json")), 413, 413)
     with house.open_door(rate_limit_per_s=1) as slow:
         slow.get("/topics")
         answer = slow.get("/topics")

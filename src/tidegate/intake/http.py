@@ -34,6 +34,7 @@ from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
 from tidegate.intake.schema_registry import register_streams, registry_routes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity
@@ -64,6 +65,7 @@ def create_app(
     *,
     log: Log,
     keys: Keys,
+    claims: Claims,
     identity: Identity,
     hotstore: HotStore,
     schemas: Schemas,
@@ -82,6 +84,7 @@ def create_app(
     door = Door(
         log=log,
         keys=keys,
+        claims=claims,
         identity=identity,
         hotstore=hotstore,
         schemas=schemas,

@@ -44,6 +44,8 @@ Instance = Annotated[str, Path(max_length=128)]
 Timeout = Annotated[int, Query(ge=0, le=MAX_POLL_TIMEOUT_MS)]
 MaxBytes = Annotated[int, Query(ge=1, le=2**31 - 1)]
 
+_ENVELOPE = ("sealed", "claim")
+
 _V2 = (V2, "application/vnd.kafka+json", JSON)
 _CONSUMER = "/consumers/{group}/instances/{instance}"
 _DONE: dict[str, Any] = {"responses": v2({204: None}, 400, 404, 408, 409, 413, 415)}
@@ -297,10 +299,9 @@ async def _body(door: Door, request: Request, kind: type[Kind], default: bytes =
 
 
 def _consumed(record: Record, *, binary: bool) -> ConsumedRecord:
-    """A record without its envelope: what is sealed stays here."""
+    """A record without its envelope: what is sealed, or where it was put, stays here."""
     fields: dict[str, msgspec.Raw] = msgspec.json.decode(record.value, type=dict[str, msgspec.Raw])
-    fields.pop("sealed", None)
-    value = msgspec.json.encode(fields)
+    value = msgspec.json.encode({name: value for name, value in fields.items() if name not in _ENVELOPE})
     return ConsumedRecord(
         topic=record.topic,
         partition=record.partition,

@@ -33,7 +33,7 @@ from tidegate.intake.schema_registry_answers import (
     RegistryVersion,
     SubjectVersion,
 )
-from tidegate.ports.schemas import Schemas, SchemaVersion
+from tidegate.ports.schemas import DEFAULT_COMPATIBILITY, Schemas, SchemaVersion
 from tidegate.streams.schema import STREAMS, load_schema
 
 REGISTRY = "application/vnd.schemaregistry.v1+json"
@@ -196,9 +196,8 @@ def registry_routes(door: Door) -> APIRouter:  # noqa: C901, PLR0915  # a route 
     )
     async def get_level(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         door.access.principal(request)
-        return _answer(
-            request, CompatibilityLevel(compatibilityLevel=str(await run_in_threadpool(schemas.compatibility)))
-        )
+        level = await run_in_threadpool(schemas.compatibility)
+        return _answer(request, CompatibilityLevel(compatibilityLevel=level or DEFAULT_COMPATIBILITY))
 
     @router.put(
         "/config",
