@@ -80,7 +80,7 @@ def test_what_is_refused_has_a_code_in_its_place_and_is_kept(house, door):
     assert [(each.stream, each.step, each.source) for each in kept] == [
         ("transactions", step, "shop") for step in ("validate", "decode", "decode")
     ]
-    assert json.loads(open_rejected(house.keys, kept[0]))["event_id"] == "tx-2"
+    assert json.loads(open_rejected(house.envelopes, kept[0]))["event_id"] == "tx-2"
 
 
 def test_bytes_are_json(house, door):
