@@ -62,24 +62,33 @@ class Bench:
     def asked(self, workload: str) -> bool:
         return self.case in workload if self.case not in (*OUTPUTS, *CASES) else self.case == workload
 
-    def alone(self, workload: str) -> None:
-        """A workload whose every repeat is a process of its own, which prints what it took."""
-        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in CASES[workload]}
-        failed: dict[str, str] = {}
-        for _ in range(1 if workload in ONCE else REPEATS):
-            for system, said in taken.items():
-                try:
-                    said.append(_once(workload, system, self.left_s()))
-                except SystemFailedError as error:
-                    failed[system] = str(error)
-            done = {system: said for system, said in taken.items() if said}
-            reference = [*done.values()][-1][0].get("checksums") if len(done) > 1 else None
-            for system, said in done.items():
-                runs = [Run(run["events"], run["seconds"], run["cpu_s"], run["peak_rss_mb"]) for run in said]
-                wrong = _differing(said[0]["checksums"], reference) if reference else None
-                middle = sorted(said, key=lambda run: run.get("more", {}).get("p99_ms", 0))[len(said) // 2]
-                self._keep(_summed_up(workload, system, runs, wrong) | middle.get("more", {}))
-        self.left_out += [(workload, system, why) for system, why in failed.items() if not taken[system]]
+    def alone(self, workloads: Sequence[str]) -> None:
+        """Workloads whose every repeat is a process of its own, which prints what it took: each once, then each again,
+        so that time that runs out takes repeats away and no workload.
+        """
+        taken = {workload: {system: list[dict[str, Any]]() for system in CASES[workload]} for workload in workloads}
+        failed: dict[tuple[str, str], str] = {}
+        for repeat in range(REPEATS):
+            for workload in workloads:
+                if repeat and workload in ONCE:
+                    continue
+                for system, said in taken[workload].items():
+                    if (workload, system) in failed:
+                        continue
+                    try:
+                        said.append(_once(workload, system, self.left_s()))
+                    except SystemFailedError as error:
+                        failed[workload, system] = str(error)
+                self._keep_alone(workload, {system: said for system, said in taken[workload].items() if said})
+        self.left_out += [(*place, why) for place, why in failed.items() if not taken[place[0]][place[1]]]
+
+    def _keep_alone(self, workload: str, done: dict[str, list[dict[str, Any]]]) -> None:
+        reference = [*done.values()][-1][0].get("checksums") if len(done) > 1 else None
+        for system, said in done.items():
+            runs = [Run(run["events"], run["seconds"], run["cpu_s"], run["peak_rss_mb"]) for run in said]
+            wrong = _differing(said[0]["checksums"], reference) if reference else None
+            middle = sorted(said, key=lambda run: run.get("more", {}).get("p99_ms", 0))[len(said) // 2]
+            self._keep(_summed_up(workload, system, runs, wrong) | middle.get("more", {}))
 
     def contest(self, workload: str, systems: Sequence[System], within_s: float) -> list[Entry]:
         """The shared workload."""
@@ -228,13 +237,15 @@ def main(case: str = "", *modules: str) -> None:
         _contests(bench)
     else:
         bench.begin()
+    cases: list[str] = []
     for workload in filter(bench.asked, CASES):
         if workload in OF_RAW and not RAW.exists():
             bench.left_out.append((workload, "tidegate", f"{RAW.name} is not beside the project"))
         elif workload in LONG and QUICK:
             bench.left_out.append((workload, "tidegate", "takes too long for the small form"))
         else:
-            bench.alone(workload)
+            cases.append(workload)
+    bench.alone(cases)
     print(bench.save())
 
 
