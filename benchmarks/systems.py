@@ -116,7 +116,7 @@ SYSTEMS = (
         "Flink SQL",
         "flink_sql",
         "flink",
-        20_000,
+        6_000,
         0,
         "Sixteen OVER windows one after the other (a streaming SELECT may have one), MATCH_RECOGNIZE, the model as a "
         "vectorised Python function. One slot, state on the heap, from a CSV file, no checkpoints. It answers when the "
@@ -126,7 +126,7 @@ SYSTEMS = (
         "PyFlink",
         "pyflink",
         "flink",
-        10_000,
+        6_000,
         2_000,
         "A keyed process function in Python an entity, one after the other, rows in value state with a cache, the "
         "model for each event. One slot, state on the heap, from memory, no checkpoints.",
@@ -135,7 +135,7 @@ SYSTEMS = (
         "Spark",
         "spark",
         "spark",
-        4_000,
+        1_000,
         0,
         "Structured streaming has no OVER: `transformWithState` in Python an entity, one after the other, RocksDB "
         "state, the model as a pandas function. `local[1]`, from files; micro-batches.",
