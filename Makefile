@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test campaigns referee format lint types fuzz bench docs screenshot clean browser java
+.PHONY: help demo stack test campaigns referee format lint types fuzz damage bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -49,6 +49,9 @@ types: .venv/ready ## check types, strictly
 
 fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
 	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
+
+damage: .venv/ready ## 1,000 damaged files of each format: each is taken whole or refused, and nothing crashes
+	$(RUN) pytest tests/intake/test_corruption.py --corruptions=1000
 
 bench: .venv/ready ## measure beside nine peers in one run, for an hour or more; with QUICK=1 a small form of it, for three minutes
 	$(RUN) python -m benchmarks.run

@@ -23,3 +23,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     broker = Kafka(tmp_path_factory.mktemp("kafka")).start()
     yield broker
     broker.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--corruptions", type=int, default=20, help="Damaged files of each format that are tried.")

@@ -31,6 +31,7 @@ from tidegate.commands.options import (
     print_json,
     progress_bar,
 )
+from tidegate.commands.rejected import app as rejected_app
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
@@ -57,6 +58,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.add_typer(rejected_app, name="rejected")
 app.command()(explain)
 app.command()(ingest)
 

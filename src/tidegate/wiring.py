@@ -30,6 +30,7 @@ from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.files import FILES
+from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def open_log(settings: Settings) -> Log:
     log.create(DETECTORS, partitions=1)
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
+    log.create(RETRIES, partitions=1)
     return log
 
 

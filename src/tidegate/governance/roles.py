@@ -17,6 +17,7 @@ Permission = Literal[
     "labels:write",
     "lists:write",
     "personal:reveal",
+    "rejected:retry",
     "audit:read",
     "lake:query",
     "metrics:read",
@@ -30,9 +31,14 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         "source": frozenset({"events:write", "decisions:request"}),
         "fraud_ops": frozenset(
-            {"alerts:read", "decisions:read", "labels:write", "lists:write", "personal:reveal", "metrics:read"}
+            {
+                *("alerts:read", "decisions:read", "metrics:read"),
+                *("labels:write", "lists:write", "personal:reveal", "rejected:retry"),
+            }
         ),
-        "analyst": frozenset({"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release"}),
+        "analyst": frozenset(
+            {"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release", "rejected:retry"}
+        ),
         "data_scientist": frozenset({"decisions:read", "lake:query", "metrics:read"}),
         "auditor": frozenset({"alerts:read", "decisions:read", "audit:read", "metrics:read"}),
         "admin": frozenset({"alerts:read", "decisions:read", "metrics:read", "admin"}),

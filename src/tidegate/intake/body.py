@@ -20,21 +20,32 @@ _SPLITS: dict[str, Split] = {JSON: split_json, NDJSON: split_lines}
 _CLOSE = {"Connection": "close"}
 
 
-def content_type(request: Request, *, among: tuple[str, ...]) -> str:
+def media_type(request: Request, *, among: tuple[str, ...]) -> str:
     """The media type of the body, without its parameters.
 
     Raises:
-        HTTPException: 415, another type than those, another charset than UTF-8, or a compressed body.
+        HTTPException: 415, another type than those, or another charset than UTF-8.
     """
     given, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     charset = parameters.strip().removeprefix("charset=").strip('"')
-    if given.strip() not in among or charset not in ("", "utf-8") or "content-encoding" in request.headers:
+    if given.strip() not in among or charset not in ("", "utf-8"):
         raise HTTPException(
             415,
-            f"content type: wanted {' or '.join(among)} in UTF-8, not compressed; name it in Content-Type",
+            f"content type: wanted {' or '.join(among)} in UTF-8; name it in Content-Type",
             {"Accept-Post": ", ".join(among)},
         )
     return given.strip()
+
+
+def content_type(request: Request, *, among: tuple[str, ...]) -> str:
+    """The media type of a body that is not packed.
+
+    Raises:
+        HTTPException: 415, as `media_type`, or the body is packed.
+    """
+    if "content-encoding" in request.headers:
+        raise HTTPException(415, "content encoding: wanted a body that is not packed", {"Accept-Encoding": "identity"})
+    return media_type(request, among=among)
 
 
 def split_of(request: Request) -> Split:

@@ -67,7 +67,6 @@ class Prepared(NamedTuple):
     rows: int
     rejected: int
     entries: list[Entry]
-    types: dict[str, str]
 
 
 class Failed(NamedTuple):
@@ -114,7 +113,7 @@ def _last_answer(link: Connection, task: Task, preparer: Preparer, now_ms: Calla
     except Exception as error:  # noqa: BLE001  # a library's message may quote what it was given
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        return Failed("decode", f"decode: cannot be read ({type(error).__name__} at {place})")
+        return Failed("decode", f"decode: file {task.path.name}: cannot be read ({type(error).__name__} at {place})")
     return None
 
 
@@ -135,14 +134,13 @@ def _answers(task: Task, preparer: Preparer, now_ms: Callable[[], int]) -> Itera
         results = preparer.prepare(task.stream, decoded, origin)
         entries = [result.entry if isinstance(result, Protected) else result[1] for result in results]
         rejected = sum(not isinstance(result, Protected) for result in results)
-        yield Prepared(chunk.rows, rejected, entries, events.types)
+        yield Prepared(chunk.rows, rejected, entries)
 
 
 class _Events:
     """Decodes the chunks of one file into events of a stream."""
 
     def __init__(self, task: Take, rows: Rows) -> None:
-        self.types: dict[str, str] = {}
         self.chunks = rows.chunks
         self._stream, self._mapper = task.stream, None
         self._is_json = rows.kind.format in ("json", "ndjson")
@@ -155,7 +153,6 @@ class _Events:
                 self.chunks = chain([first], rows.chunks)
                 begin = [row for row in map(_opened, cast("Sequence[Row]", first.read())) if isinstance(row, dict)]
             self._mapper = Mapper(mapping, rows.names, rows.types, begin, is_text=rows.kind.format == "csv")
-            self.types = {field.name: str(field.type) for field in self._mapper.types}
 
     def of(self, chunk: Chunk) -> list[Decoded]:
         """An event for each row of the chunk, or why there is none."""

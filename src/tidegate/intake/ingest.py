@@ -67,8 +67,10 @@ class Worker:
         self._process.start()
         theirs.close()
         self.ended = False
+        self._file = ""
 
     def ask(self, task: Task) -> None:
+        self._file = task.path.name
         self._link.send(task)
 
     def answer(self) -> Seen | Prepared | None:
@@ -83,8 +85,8 @@ class Worker:
             self.stop()
             raise DecodeError(
                 "decode",
-                f"decode: the process that read it ended (exit code {self._process.exitcode}): the file is damaged, or "
-                "made to do harm",
+                f"decode: file {self._file}: the process that read it ended (exit code {self._process.exitcode}): it "
+                "is damaged, or made to do harm; nothing more of it was taken",
             ) from None
         if isinstance(answer, Failed):
             raise DecodeError(answer.step, answer.reason)
@@ -153,7 +155,6 @@ class Ingest:
                 rows=record.rows + chunk.rows,
                 taken=record.taken + chunk.rows - chunk.rejected,
                 rejected=record.rejected + chunk.rejected,
-                types=chunk.types,
             )
             *appended, _ = self._log.append([*chunk.entries, self._entry(record)])
             self._journal[digest] = record

@@ -79,8 +79,12 @@ def events_body() -> dict[str, Any]:
     content = {
         JSON: {"schema": {"anyOf": [event, {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS}]}},
         NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
+        "text/csv": {"schema": {"type": "string", "description": "A header of fields, one event a row."}},
+        "application/avro": {
+            "schema": {"type": "string", "format": "binary", "description": "An object container, or a single object."}
+        },
     }
-    return _body(content) | {"security": _SECURITY}
+    return _body(content) | {"security": _SECURITY, "parameters": [_ENCODING]}
 
 
 def transaction_body() -> dict[str, Any]:
@@ -105,6 +109,13 @@ def sign_in_body() -> dict[str, Any]:
 
 
 _SECURITY = [{"bearer": []}]
+
+_ENCODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "schema": {"enum": ["identity", "gzip", "zstd"]},
+    "description": "How the body is packed. Its limit holds for what it unpacks to.",
+}
 
 #: For routes that anyone may ask.
 OPEN: dict[str, Any] = {"security": []}

@@ -32,3 +32,20 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     sealed: str | None = None
     """The original, sealed, base64. None when there is nothing to seal: the record in the log, or the file, is the
     original."""
+
+
+#: The topic of what became of rejected events that were tried again.
+RETRIES = "retries"
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A rejected event was tried again: it is in its stream now, or was refused for this reason. JSON in the log."""
+
+    place: str
+    """Where the event stands in the topic `rejected`, as partition-offset."""
+    taken: bool
+    step: Step | None = None
+    reason: str | None = None
+    field: str | None = None
+    by: str
+    at_ms: int
