@@ -32,6 +32,7 @@ from tidegate.streams.control import DETECTORS
 from tidegate.streams.files import FILES
 from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
+from tidegate.streams.webhooks import SOURCES as WEBHOOK_SOURCES
 
 if TYPE_CHECKING:
     from tidegate.kernel.detector import Detector
@@ -55,6 +56,8 @@ def open_log(settings: Settings) -> Log:
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
     log.create(RETRIES, partitions=1)
+    # Who is registered is told for ever, and in one order.
+    log.create(WEBHOOK_SOURCES, partitions=1)
     return log
 
 

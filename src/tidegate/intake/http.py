@@ -27,6 +27,7 @@ from tidegate.intake.lists import list_routes
 from tidegate.intake.metrics import Metrics
 from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
+from tidegate.intake.webhooks import webhook_routes
 from tidegate.ports.audit import Audit
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
@@ -88,7 +89,15 @@ def create_app(
     app.openapi = lambda: openapi.describe(app)
     app.add_middleware(_Shell, metrics=door.metrics)
     add_handlers(app)
-    for routes in (event_routes, list_routes, read_routes, graphql_routes, person_routes, _operator_routes):
+    for routes in (
+        event_routes,
+        webhook_routes,
+        list_routes,
+        read_routes,
+        graphql_routes,
+        person_routes,
+        _operator_routes,
+    ):
         app.include_router(routes(door))
     return app
 

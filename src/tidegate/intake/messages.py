@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from tidegate.errors import DecodeError
 from tidegate.intake.decode import decode, split_json
 from tidegate.intake.salesforce import is_outbound_message, notifications
 from tidegate.intake.verifiers import Sent
@@ -73,9 +72,7 @@ def _sap(sent: Sent) -> Iterator[Message]:
             yield Message(_cloud_event_id(_fields(raw), bytes(raw)), raw)
     elif f"{_ATTRIBUTE}specversion" in sent.headers:
         attributes = {
-            name.removeprefix(_ATTRIBUTE): value
-            for name, value in sent.headers.items()
-            if name.startswith(_ATTRIBUTE)
+            name.removeprefix(_ATTRIBUTE): value for name, value in sent.headers.items() if name.startswith(_ATTRIBUTE)
         }
         content = _encoder.encode({**attributes, "data": _fields(sent.body)})
         yield Message(_cloud_event_id(attributes, content), content)

@@ -17,7 +17,7 @@ _SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 _OUTBOUND = "{http://soap.sforce.com/2005/09/outbound}"
 _INSTANCE = "{http://www.w3.org/2001/XMLSchema-instance}"
 
-_MEDIA_TYPES = ("text/xml", "application/xml", "application/soap+xml")
+MEDIA_TYPES = ("text/xml", "application/xml", "application/soap+xml")
 
 #: What Salesforce must be answered, or it sends again for a day.
 ACKNOWLEDGEMENT = (
@@ -30,7 +30,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def is_outbound_message(media_type: str) -> bool:
-    return media_type in _MEDIA_TYPES
+    return media_type in MEDIA_TYPES
 
 
 def organisation_of(body: bytes) -> str | None:

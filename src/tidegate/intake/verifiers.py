@@ -145,6 +145,8 @@ def _bearer(sent: Sent) -> str:
 
 
 def _is_token_by(source: Source, key_set: str, token: str, now_s: int) -> bool:
+    if not source.issuer or not source.audience:
+        return False
     try:
         claims = jwt.decode(token, KeySet.import_key_set(json.loads(key_set)), algorithms=_ALGORITHMS).claims
         jwt.JWTClaimsRegistry(

@@ -10,6 +10,9 @@ import msgspec
 SOURCES = "sources"
 SUBSCRIBERS = "subscribers"
 
+#: What may name one: it stands in an address.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
 Kind = Literal["standard", "stripe", "shopify", "salesforce", "sap"]
 """By whose rules a source signs, and what its messages look like."""
 
@@ -45,3 +48,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """SAP: for whom the tokens must be."""
     state: Literal["active", "paused", "removed"] = "active"
     at_ms: int
+
+    @property
+    def owner(self) -> str:
+        """Whose its secrets are."""
+        return f"source:{self.name}"
