@@ -33,6 +33,7 @@ from tidegate.commands.options import (
 )
 from tidegate.commands.rejected import app as rejected_app
 from tidegate.commands.source import app as source_app
+from tidegate.commands.webhook import app as webhook_app
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
@@ -57,6 +58,7 @@ user_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(list_app, name="list")
 app.add_typer(rejected_app, name="rejected")
 app.command()(explain)

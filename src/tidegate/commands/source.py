@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -11,11 +11,12 @@ import typer
 from tidegate.commands.options import AsJson, Data, print_json, secret_of
 from tidegate.errors import UsageError
 from tidegate.settings import Settings, read_settings
-from tidegate.streams.webhooks import Kind, SealedSecret, Source
+from tidegate.streams.webhooks import Kind, Source
+
+if TYPE_CHECKING:
+    from tidegate.commands.registered import Register
 
 app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
-
-_HOUR_MS = 3_600_000
 
 #: Kinds whose secret is ours to choose; the others show theirs to whoever sets the webhook up.
 _OURS = ("standard", "salesforce", "sap")
@@ -61,17 +62,16 @@ def add_source(
         audience=audience,
         at_ms=0,
     )
-    house = _House(settings)
-    house.registry.check_new(name)
-    house.put(source, _new_secret(source))
+    register = _register(settings)
+    register.registry.check_new(name)
+    register.put(source, _new_secret(source))
     typer.echo(f"{name} may send to /v1/webhooks/{name}")
 
 
 @app.command("list")
 def list_sources(data: Data = None, as_json: AsJson = False) -> None:
     """List the sources that send webhooks. Secrets are not shown."""
-    registry = _House(read_settings(data=data)).registry
-    sources = [registry.entries[name] for name in sorted(registry.entries)]
+    sources = _register(read_settings(data=data)).all
     if as_json:
         hidden = {"secrets", "mapping"}
         told = [{k: v for k, v in msgspec.structs.asdict(source).items() if k not in hidden} for source in sources]
@@ -84,22 +84,19 @@ def list_sources(data: Data = None, as_json: AsJson = False) -> None:
 @app.command("pause")
 def pause_source(name: SourceName, data: Data = None) -> None:
     """Answer its webhooks with 503 until it is resumed: senders keep them, and try again."""
-    _House(read_settings(data=data)).change(name, "paused")
+    _change(read_settings(data=data), name, "paused")
 
 
 @app.command("resume")
 def resume_source(name: SourceName, data: Data = None) -> None:
     """Take its webhooks again."""
-    _House(read_settings(data=data)).change(name, "active")
+    _change(read_settings(data=data), name, "active")
 
 
 @app.command("remove")
 def remove_source(name: SourceName, data: Data = None) -> None:
     """Take no webhooks of it any more, and destroy its secrets."""
-    house = _House(read_settings(data=data))
-    source = house.registry.named(name)
-    house.put(msgspec.structs.replace(source, state="removed", secrets=[]))
-    house.destroy(source.owner, source.secrets)
+    _register(read_settings(data=data)).remove(name)
     typer.echo(f"{name} is removed.")
 
 
@@ -110,48 +107,22 @@ def rotate_source(
     data: Data = None,
 ) -> None:
     """Give a source that sends webhooks a new secret."""
-    house = _House(read_settings(data=data))
-    source, now_ms = house.registry.named(name), house.clock.now_ms()
-    ends_ms = now_ms + keep_hours * _HOUR_MS
-    kept = [
-        msgspec.structs.replace(secret, until_ms=min(secret.until_ms or ends_ms, ends_ms)) for secret in source.secrets
-    ]
-    kept = [secret for secret in kept if secret.until_ms is not None and secret.until_ms > now_ms]
-    house.put(msgspec.structs.replace(source, secrets=kept), _new_secret(source))
-    kept_ids = {secret.id for secret in kept}
-    house.destroy(source.owner, [secret for secret in source.secrets if secret.id not in kept_ids])
-    typer.echo(f"{name} has a new secret; {len(kept)} others count for {keep_hours} hours at most.")
+    register = _register(read_settings(data=data))
+    kept = register.rotate(name, _new_secret(register.registry.named(name)), keep_hours)
+    typer.echo(f"{name} has a new secret; {kept} others count for {keep_hours} hours at most.")
 
 
-class _House:
-    """What the commands work on."""
+def _register(settings: Settings) -> Register[Source]:
+    from tidegate.commands.registered import Register
+    from tidegate.streams.webhooks import SOURCES
 
-    def __init__(self, settings: Settings) -> None:
-        from tidegate.governance.registry import Registry
-        from tidegate.streams.webhooks import SOURCES
-        from tidegate.wiring import open_clock, open_keys, open_log
+    return Register(settings, SOURCES, Source)
 
-        self.keys, self.clock = open_keys(settings), open_clock()
-        self.registry = Registry(open_log(settings), SOURCES, Source)
-        self.registry.refresh()
 
-    def put(self, source: Source, secret: str | None = None) -> None:
-        """Write the source as it is from now on, with one more secret if there is one."""
-        from tidegate.governance.secrets import seal_secret
-
-        sealed = [seal_secret(self.keys, source.owner, secret)] if secret else []
-        secrets = [*source.secrets, *sealed]
-        self.registry.put(msgspec.structs.replace(source, secrets=secrets, at_ms=self.clock.now_ms()))
-
-    def change(self, name: str, state: Literal["active", "paused"]) -> None:
-        self.put(msgspec.structs.replace(self.registry.named(name), state=state))
-        typer.echo(f"{name} is {state}.")
-
-    def destroy(self, owner: str, secrets: list[SealedSecret]) -> None:
-        from tidegate.governance.secrets import destroy_secret
-
-        for secret in secrets:
-            destroy_secret(self.keys, owner, secret)
+def _change(settings: Settings, name: str, state: Literal["active", "paused"]) -> None:
+    register = _register(settings)
+    register.put(msgspec.structs.replace(register.registry.named(name), state=state))
+    typer.echo(f"{name} is {state}.")
 
 
 def _new_secret(source: Source) -> str:

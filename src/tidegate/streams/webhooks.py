@@ -6,9 +6,13 @@ from typing import Literal
 
 import msgspec
 
-#: Topics that are kept for ever, of one partition each: what is told of a name comes in order.
+#: Topics of one partition each: what is told of a name comes in order. The first two are kept for ever.
 SOURCES = "sources"
 SUBSCRIBERS = "subscribers"
+DELIVERIES = "deliveries"
+
+Topic = Literal["alerts", "revisions"]
+"""What may be subscribed to."""
 
 #: What may name one: it stands in an address.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -53,3 +57,54 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     def owner(self) -> str:
         """Whose its secrets are."""
         return f"source:{self.name}"
+
+
+class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
+    """Someone whose address gets what comes into some topics, from this record on."""
+
+    name: str
+    url: str
+    topics: list[Topic]
+    secrets: list[SealedSecret]
+    """All that what is sent is signed with."""
+    state: Literal["active", "paused", "disabled", "removed"] = "active"
+    reason: str | None = None
+    """Why it was disabled or removed, if nobody did it."""
+    start: dict[str, int]
+    """What comes from here on is sent, as "topic/partition" -> offset."""
+    start_ms: int
+    at_ms: int
+
+    @property
+    def owner(self) -> str:
+        """Whose its secrets are."""
+        return f"subscriber:{self.name}"
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was sent and not taken, and is to be sent again."""
+
+    topic: str
+    partition: int
+    offset: int
+    attempts: int
+    first_ms: int
+    due_ms: int
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the sending to one subscriber is: the newest record of a subscriber is all that is known of it."""
+
+    subscriber: str
+    start_ms: int
+    """Of the subscriber's record: with another one it begins anew."""
+    positions: dict[str, int]
+    """The next offset to send, by "topic/partition": those before it were taken, are waiting, or were given up."""
+    waiting: list[Waiting] = []
+    delivered: int = 0
+    given_up: int = 0
+    failing_since_ms: int | None = None
+    """When the first failed of those since the last that was taken."""
+    failed: str | None = None
+    """Why the last failed: a status, or what happened."""
+    at_ms: int
