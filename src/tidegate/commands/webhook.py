@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import msgspec
 import typer
 
 from tidegate.commands.options import FOUND_WRONG, AsJson, Data, print_json
+from tidegate.errors import UsageError
 from tidegate.settings import Settings, read_settings
 from tidegate.streams.webhooks import DELIVERIES, SUBSCRIBERS, Delivery, Subscriber, Topic
 
@@ -27,7 +28,9 @@ Name = Annotated[str, typer.Argument(help="The subscriber's name.")]
 def add_webhook(
     name: Name,
     url: Annotated[str, typer.Argument(help="Where to send: https://...")],
-    topic: Annotated[list[Topic] | None, typer.Option(help="What to send; may be given again.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="alerts (as without it) or revisions; may be given again.")
+    ] = None,
     data: Data = None,
 ) -> None:
     """Send what comes from now on, and print the secret that it is signed with, this once: it is kept sealed."""
@@ -38,7 +41,9 @@ def add_webhook(
     check_url(url, settings.webhook_networks)
     register = _register(settings)
     register.registry.check_new(name)
-    topics: list[Topic] = sorted(set(topic or ("alerts",)))
+    topics: list[Topic] = [each for each in get_args(Topic) if each in (topic or ("alerts",))]
+    if set(topic or ()) - set(topics):
+        raise UsageError(f"add webhook {name}: wanted --topic {' or '.join(get_args(Topic))}")
     subscriber = Subscriber(name=name, url=url, topics=topics, secrets=[], start={}, start_ms=0, at_ms=0)
     secret = new_secret()
     register.put(_from_now(register, subscriber), secret)

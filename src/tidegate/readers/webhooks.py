@@ -77,10 +77,11 @@ class WebhookReader:
 
     async def _run(self, stop: threading.Event) -> None:
         try:
-            while not stop.is_set():
+            over = False
+            while not over:
                 await self._follow()
                 await asyncio.to_thread(self._commit)
-                await asyncio.to_thread(stop.wait, COMMIT_EVERY_S)
+                over = await asyncio.to_thread(stop.wait, COMMIT_EVERY_S)
         finally:
             for delivering, _ in self._sending.values():
                 delivering.stopping = True
