@@ -31,6 +31,7 @@ from tidegate.commands.options import (
     print_json,
     progress_bar,
 )
+from tidegate.commands.parity import parity
 from tidegate.commands.rejected import app as rejected_app
 from tidegate.commands.source import app as source_app
 from tidegate.commands.webhook import app as webhook_app
@@ -171,6 +172,9 @@ def replay(
         rate = (summary.tally.events - summary.resumed_at) / summary.seconds if summary.seconds else 0
         outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in summary.tally.outcomes.items())
         typer.echo(f"{summary.tally.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s): {outcomes}. {out}")
+
+
+app.command()(parity)
 
 
 @app.command()

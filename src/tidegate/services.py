@@ -21,6 +21,7 @@ from tidegate.signals import stop_on
 from tidegate.streams.decision import DECISIONS
 from tidegate.wiring import (
     open_audit,
+    open_claims,
     open_clock,
     open_hotstore,
     open_identity,
@@ -129,6 +130,7 @@ def _door(context: Context) -> None:
     app = create_app(
         log=open_log(settings),
         keys=open_keys(settings),
+        claims=open_claims(settings),
         identity=open_identity(settings),
         hotstore=open_hotstore(settings),
         audit=open_audit(settings),
@@ -143,10 +145,13 @@ def _door(context: Context) -> None:
 def _engine(context: Context) -> None:
     from prometheus_client import start_http_server
 
+    from tidegate.hosts.arrivals import GROUP
     from tidegate.hosts.local import LocalHost
     from tidegate.hosts.promotion import first_detectors
 
     settings, log, models = context.settings, open_log(context.settings), open_models()
+    if not log.stand_by(GROUP, context.stop, context.ready):
+        return
     host = LocalHost(
         log,
         open_snapshots(settings),

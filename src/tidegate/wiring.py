@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.adapters.embedded.detectors import EmbeddedDetectors
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
@@ -17,7 +21,9 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
+from tidegate.intake.envelopes import Envelopes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity, Role
@@ -36,6 +42,7 @@ from tidegate.streams.webhooks import DELIVERIES, SUBSCRIBERS
 from tidegate.streams.webhooks import SOURCES as WEBHOOK_SOURCES
 
 if TYPE_CHECKING:
+    from tidegate.adapters.kafka.log_connection import Connection
     from tidegate.kernel.detector import Detector
 
 #: One day of a topic's retention, in milliseconds.
@@ -73,9 +80,14 @@ def _open_log(settings: Settings) -> Log:
         return EmbeddedLog(settings.data / "log.sqlite")
     # Kafka's client is loaded only where it is asked for.
     from tidegate.adapters.kafka.log import KafkaLog
+
+    return KafkaLog(_connection(settings))
+
+
+def _connection(settings: Settings) -> Connection:
     from tidegate.adapters.kafka.log_connection import connect
 
-    connection = connect(
+    return connect(
         settings.log,
         instance=_instance(settings),
         sign_in=settings.kafka_sign_in,
@@ -86,7 +98,26 @@ def _open_log(settings: Settings) -> Log:
         key_file=settings.kafka_key_file,
         aws_region=settings.kafka_aws_region,
     )
-    return KafkaLog(connection)
+
+
+@contextmanager
+def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tuple[Log, Snapshots]]:
+    """A log as that host reads, every topic made and nothing in it, and snapshots. All of it is gone afterwards.
+
+    Raises:
+        SettingError: there is no Kafka in the settings.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        own = settings.model_copy(update={"data": Path(folder), "log": "embedded"})
+        if host == "kafka":
+            from tidegate.adapters.kafka.log import drop
+            from tidegate.adapters.kafka.log_connection import beside
+
+            own = own.model_copy(update={"log": beside(settings.log, secrets.token_hex(4))})
+            stack.callback(drop, _connection(own))
+        log = open_log(own)
+        stack.callback(log.close)
+        yield log, open_snapshots(own)
 
 
 def _instance(settings: Settings) -> str:
@@ -122,6 +153,16 @@ def open_lake(settings: Settings) -> Lake:
 def open_keys(settings: Settings) -> Keys:
     """The key ring."""
     return EmbeddedKeys(settings.data / "keys")
+
+
+def open_claims(settings: Settings) -> Claims:
+    """Where large envelopes are kept."""
+    return EmbeddedClaims(settings.data / "claims")
+
+
+def open_envelopes(settings: Settings) -> Envelopes:
+    """What seals and opens: the key ring and the claims."""
+    return Envelopes(open_keys(settings), open_claims(settings))
 
 
 def open_identity(settings: Settings) -> Identity:

@@ -10,11 +10,12 @@ import pytest
 from tests.commands.test_files import Run, run  # noqa: F401  # a fixture
 from tests.intake.senders import ORDER, ORDER_MAPPING
 
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.prepare import Decoded, Origin, Preparer
 from tidegate.intake.sources import Sources
 from tidegate.settings import Settings
 from tidegate.streams.signature import key_of
-from tidegate.wiring import open_clock, open_keys, open_log
+from tidegate.wiring import open_claims, open_clock, open_keys, open_log
 
 
 def _secrets(name: str) -> list[str]:
@@ -83,7 +84,7 @@ def test_a_message_that_was_rejected_goes_through_the_mended_mapping(run: Run, t
     assert "Referenced column" in run(*add[:2], "other", *add[3:-1], str(without))[2]
 
     open_identity(Settings()).add_user("fiona", "correct horse", frozenset({"fraud_ops"}))
-    log, preparer = open_log(Settings()), Preparer(open_keys(Settings()))
+    log, preparer = open_log(Settings()), Preparer(Envelopes(open_keys(Settings()), open_claims(Settings())))
     origin = Origin("shop", open_clock().now_ms(), None, "d" * 64)
     (refused,) = preparer.prepare("transactions", [Decoded(dict(ORDER), dict(ORDER), 1)], origin)
     assert isinstance(refused, tuple)

@@ -18,6 +18,7 @@ from tests.intake.senders import SENDERS, Sender, standard
 from tidegate.errors import AccessError
 from tidegate.governance.registry import Registry
 from tidegate.governance.secrets import seal_secret
+from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES
 from tidegate.intake.verifiers import Sent, verify
 from tidegate.streams.signature import new_secret
 from tidegate.streams.webhooks import SOURCES, Source
@@ -175,8 +176,8 @@ def test_bodies_are_bounded_and_of_the_sources_kind(house: House, door: httpx.Cl
         request.headers.update(headers)
         return door.send(request).status_code
 
-    assert status(b" " * 1_048_577) == 413
-    assert status(b'{"a": "' + b"x" * 200_000 + b'"}') == 413
+    assert status(b" " * (MAX_BODY_BYTES + 1)) == 413
+    assert status(b'{"a": "' + b"x" * MAX_EVENT_BYTES + b'"}') == 413
     assert status({}, **{"content-type": "text/xml"}) == 415
     assert status({}, **{"content-encoding": "gzip"}) == 415
     assert door.post("/v1/webhooks/nobody", json={}).status_code == 404

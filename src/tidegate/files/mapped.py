@@ -203,7 +203,10 @@ def _not_of_type(field: pa.Field[Any]) -> EventError:
 
 
 def _guessed(mapping: Mapping, names: Sequence[str], begin: Sequence[Row], *, is_text: bool) -> pa.Schema:
-    """The types of columns: those that the mapping says, and Arrow's guess from the first rows."""
+    """The types of columns: those that the mapping says, and Arrow's guess from the first rows. The guess that a cell
+    is a text gives way to what its field wants, so that one bad cell is the fault of its row; a text of digits stays
+    one, whatever the guess, with the 0 that it may begin with.
+    """
     open_names = [name for name in names if name not in mapping.columns]
     told = [pa.field(name, mapping.columns[name]) for name in names if name in mapping.columns]
     guess = _guessed_csv if is_text else _guessed_json
@@ -214,7 +217,14 @@ def _guessed(mapping: Mapping, names: Sequence[str], begin: Sequence[Row], *, is
             f"mapping {mapping.name}: the type of one of the columns {', '.join(open_names)} differs from row to row; "
             "write it under `columns`"
         ) from None
-    return pa.schema([*told, *guessed])
+    cells = mapping.cells() if is_text else {}
+    either = [
+        field.with_type(cells[field.name])
+        if field.name in cells and pa.string() in (field.type, cells[field.name])
+        else field
+        for field in guessed
+    ]
+    return pa.schema([*told, *either])
 
 
 def _guessed_csv(names: Sequence[str], begin: Sequence[Row]) -> pa.Schema:
