@@ -9,12 +9,14 @@ from typing import Annotated, NamedTuple
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from tidegate.errors import AccessError, DecodeError, NotFoundError, OverloadError
 from tidegate.intake import openapi
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
+from tidegate.intake.limits import MAX_XML_BYTES
 from tidegate.intake.messages import CLOUD_EVENT_BATCH, CLOUD_EVENTS, messages
 from tidegate.intake.prepare import Decoded, Origin, Preparer, Result, decoded
 from tidegate.intake.salesforce import ACKNOWLEDGEMENT, MEDIA_TYPES, is_outbound_message
@@ -102,6 +104,13 @@ async def _known(door: Door, name: str) -> KnownSource:
 
 
 def _check(door: Door, known: KnownSource, sent: Sent) -> None:
+    """
+    Raises:
+        HTTPException: 413, it is too large to be looked at.
+        AccessError: the source did not sign it.
+    """
+    if is_outbound_message(sent.media_type) and len(sent.body) > MAX_XML_BYTES:
+        raise HTTPException(413, f"size: wanted an outbound message of up to {MAX_XML_BYTES} bytes, got more")
     now_ms = door.clock.now_ms()
     try:
         verify(known.source, known.secrets_at(now_ms), sent, now_ms // 1000)
