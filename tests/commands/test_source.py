@@ -10,8 +10,9 @@ import pytest
 from tests.commands.test_files import Run, run  # noqa: F401  # a fixture
 from tests.intake.senders import ORDER, ORDER_MAPPING
 
+from tidegate.intake.decode import Decoded
 from tidegate.intake.envelopes import Envelopes
-from tidegate.intake.prepare import Decoded, Origin, Preparer
+from tidegate.intake.prepare import Origin, Preparer
 from tidegate.intake.sources import Sources
 from tidegate.settings import Settings
 from tidegate.streams.signature import key_of

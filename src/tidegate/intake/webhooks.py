@@ -14,11 +14,11 @@ from starlette.exceptions import HTTPException
 from tidegate.errors import AccessError, DecodeError, NotFoundError, OverloadError
 from tidegate.intake import openapi
 from tidegate.intake.body import content_type
-from tidegate.intake.decode import JSON
+from tidegate.intake.decode import JSON, Decoded, decoded
 from tidegate.intake.door import Door
 from tidegate.intake.limits import MAX_XML_BYTES
 from tidegate.intake.messages import CLOUD_EVENT_BATCH, CLOUD_EVENTS, messages
-from tidegate.intake.prepare import Decoded, Origin, Preparer, Result, decoded
+from tidegate.intake.prepare import Origin, Preparer, Result
 from tidegate.intake.salesforce import ACKNOWLEDGEMENT, MEDIA_TYPES, is_outbound_message
 from tidegate.intake.sources import KnownSource
 from tidegate.intake.take import check_size
