@@ -1,0 +1,18 @@
+"""What a job is submitted with: all that its process and its slots have to know, as one file of JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    """The job's, its consumer group's and that of its transactions: a job that goes on after another has its name."""
+    log: dict[str, Any]
+    """What `connect` is told of the cluster: `address`, `sign_in` and what that needs."""
+    detectors: dict[str, dict[str, str]]
+    """Their texts, by file name."""
+    options: dict[str, str] = {}
+    """Flink's."""
