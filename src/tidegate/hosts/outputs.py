@@ -48,7 +48,7 @@ def outputs(
         made = decisions.records()
         spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
         sources = [(records[i], inputs[i]) for i in decisions.at.tolist()]
-        entries += _entries(decisions, made, sources, polled_ms, spent, clock)
+        entries += _entries(decisions, made, sources, polled_ms=polled_ms, spent_us=spent, clock=clock)
         entries += [_demotion(each, excess, clock.now_ms()) for excess in each.watch.count(decisions)]
     return entries, arrived.refused
 
@@ -85,6 +85,7 @@ def _entries(
     decisions: Decisions,
     made: Sequence[Decision],
     sources: Sequence[tuple[Record, dict[str, int]]],
+    *,
     polled_ms: int,
     spent_us: dict[str, int],
     clock: Clock,

@@ -45,7 +45,7 @@ _SOURCE = """CREATE TABLE arrived (
     k STRING, v STRING,
     topic STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
     written TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, headers MAP<STRING, BYTES> METADATA VIRTUAL,
-    at AS PROCTIME()
+    came AS PROCTIME()
 ) WITH (
     'connector' = 'kafka', 'topic' = '{topics}', {properties},
     'properties.group.id' = '{group}', 'properties.isolation.level' = 'read_committed',
@@ -54,15 +54,17 @@ _SOURCE = """CREATE TABLE arrived (
 )"""
 
 _LINES = r"""CREATE TEMPORARY VIEW lines AS SELECT
-    SUBSTRING(topic FROM {prefix} + 1) AS topic, at, CONCAT_WS(U&'\001f',
+    SUBSTRING(topic FROM {prefix} + 1) AS topic, came, CONCAT_WS(U&'\001f',
         SUBSTRING(topic FROM {prefix} + 1), CAST(`partition` AS STRING), CAST(`offset` AS STRING),
         CONCAT(CAST(EXTRACT(EPOCH FROM written) AS STRING), RIGHT(CAST(written AS STRING), 3)),
         COALESCE(TO_BASE64(headers['n']), ''), COALESCE(TO_BASE64(headers['id']), ''), COALESCE(TO_BASE64(k), ''),
         REPLACE(v, U&'\001e', U&'\001f')) AS line
     FROM arrived"""
 
+_ROUTE = "SELECT '{detector}' AS detector, line, came FROM lines WHERE topic IN ({topics})"
+
 _GATHERED = r"""SELECT detector, CONCAT(ARRAY_JOIN(ARRAY_AGG(line), U&'\001e'), U&'\001e') AS lines
-    FROM TABLE(TUMBLE(TABLE routed, DESCRIPTOR(at), INTERVAL '{gather}' SECOND(1, 3)))
+    FROM TABLE(TUMBLE(TABLE routed, DESCRIPTOR(came), INTERVAL '{gather}' SECOND(1, 3)))
     GROUP BY window_start, window_end, detector"""
 
 _SINK = """CREATE TABLE written (
@@ -77,7 +79,7 @@ _SINK = """CREATE TABLE written (
 
 _WRITE = r"""INSERT INTO written SELECT CONCAT('{prefix}', f[1]), FROM_BASE64(f[2]), f[6],
         TO_TIMESTAMP_LTZ(CAST(f[5] AS BIGINT), 3),
-        IF(f[3] = '', MAP['n', UNHEX(f[4])], MAP['n', UNHEX(f[4]), 'id', ENCODE(FROM_BASE64(f[3]), 'UTF-8')])
+        MAP['n', UNHEX(f[4]), 'id', ENCODE(FROM_BASE64(f[3]), 'UTF-8')]
     FROM (SELECT SPLIT(line, U&'\001f') AS f
         FROM decided CROSS JOIN UNNEST(SPLIT(entries, U&'\001e')) AS taken(line))"""
 
@@ -164,11 +166,11 @@ def _declare(tables: Any, job: Job) -> None:
     tables.execute_sql(_SOURCE.format(topics=_named(job, topics), **names))
     tables.execute_sql(_LINES.format(prefix=len(job.prefix)))
     # A record goes to each detector that reads its topic, those of the control stream to all.
-    routed = [
-        f"SELECT '{detector}' AS detector, line, at FROM lines WHERE topic IN ({', '.join(f"'{each}'" for each in route)})"
+    routed = " UNION ALL ".join(
+        _ROUTE.format(detector=detector, topics=", ".join(f"'{topic}'" for topic in route))
         for detector, route in job.routes.items()
-    ]
-    tables.execute_sql(f"CREATE TEMPORARY VIEW routed AS {' UNION ALL '.join(routed)}")
+    )
+    tables.execute_sql(f"CREATE TEMPORARY VIEW routed AS {routed}")
     tables.execute_sql(_SINK.format(topics=_named(job, job.written), transaction_ms=job.transaction_ms, **names))
 
 

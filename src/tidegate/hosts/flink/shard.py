@@ -28,9 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class Shard:
-    """Made where its key is met, for the first time or again. `ends`: how far the log reaches by now, of every partition
-    that the detector reads. `refuses`: the topics whose unfit records it is this shard's part to write to `rejected`.
-    `ordered` makes the record that tells in which order the log was read.
+    """Made where its key is met, for the first time or again.
+
+    `ends`: how far the log reaches by now, of every partition that the detector reads. `refuses`: the topics whose
+    unfit records it is this shard's part to write to `rejected`. `ordered` makes the record that tells in which order
+    the log was read.
     """
 
     def __init__(
