@@ -1,4 +1,4 @@
-"""A Flink cluster on loopback: a JobManager and TaskManagers of the distribution that PyFlink's package brings along."""
+"""A Flink cluster on loopback: JobManager and TaskManagers of the distribution that PyFlink's package brings along."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _MAINS = {
 class Flink:
     """A cluster whose data is in `folder`, with so many task managers and slots on each. It dies with its parent."""
 
-    def __init__(self, folder: Path, *, managers: int = 1, slots: int = 4, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, managers: int = 1, slots: int = 4, settings: dict[str, str] | None = None
+    ) -> None:
         self._folder, self._managers = folder, managers
         self.port = free_port()
         self._settings = {
@@ -80,7 +82,9 @@ class Flink:
         """Start it and wait until all slots are there."""
         for folder in ("conf", "tmp", "checkpoints", "savepoints"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        (self.conf / "config.yaml").write_text("".join(f"{name}: {value!r}\n" for name, value in self._settings.items()))
+        (self.conf / "config.yaml").write_text(
+            "".join(f"{name}: {value!r}\n" for name, value in self._settings.items())
+        )
         (self.conf / "log4j2.properties").write_text(
             "rootLogger.level = WARN\nrootLogger.appenderRef.out.ref = Out\n"
             "appender.out.name = Out\nappender.out.type = CONSOLE\n"

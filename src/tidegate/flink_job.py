@@ -1,4 +1,4 @@
-"""The Flink job's process: `python -m tidegate.flink_job SUBMISSION.json`, in Flink's own environment.
+"""The Flink job's process: Flink's command runs it with the file of a submission, in Flink's own environment.
 
 What it runs on the slots picks its adapters here, as `wiring` does everywhere else: there is less to pick, and Flink's
 environment has fewer libraries.
@@ -21,11 +21,14 @@ from tidegate.adapters.kafka.log_connection import connect
 from tidegate.adapters.kafka.log_order import ORDER, encoded
 from tidegate.hosts.flink.shard import Shard
 from tidegate.hosts.flink.state import State
-from tidegate.hosts.flink.submission import Submission
+from tidegate.hosts.flink.submission import Submission, group_of
 from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.ports.log import Entry, Positions
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED
+
+#: The topics that each detector reads.
+Routes = dict[str, Sequence[str]]
 
 #: Longer than a checkpoint and a restart may take; a broker allows 15 minutes.
 _TRANSACTION_MS = 600_000
@@ -36,15 +39,14 @@ def main(path: Path) -> None:
 
     submission = msgspec.json.decode(path.read_bytes(), type=Submission)
     connection = connect(**submission.log)
-    routes = {name: [*_detector(submission, name).streams, DETECTORS] for name in submission.detectors}
+    routes: Routes = {name: [*_detector(submission, name).streams, DETECTORS] for name in submission.detectors}
     job = Job(
-        name=submission.name,
+        name=submission.job,
         prefix=connection.prefix,
         properties=connection.java(),
         routes=routes,
         written=[DECISIONS, ALERTS, REJECTED, DETECTORS, ORDER],
         transaction_ms=_TRANSACTION_MS,
-        options=submission.options,
     )
     submit(job, partial(open_shard, submission, routes))
 
@@ -58,7 +60,7 @@ def _detector(submission: Submission, name: str) -> Detector:
     return _compiled(name, tuple(submission.detectors[name].items()))
 
 
-def open_shard(submission: Submission, routes: dict[str, Sequence[str]], name: str, state: State) -> Shard:
+def open_shard(submission: Submission, routes: Routes, name: str, state: State) -> Shard:
     """A detector's shard on the slot that it has come to."""
     cluster = Cluster(connect(**submission.log))
     first = {topic: detector for detector, route in reversed(routes.items()) for topic in route}
@@ -68,7 +70,7 @@ def open_shard(submission: Submission, routes: dict[str, Sequence[str]], name: s
         SystemClock(),
         ends=cluster.ends(cluster.places(routes[name])),
         refuses=[topic for topic, detector in first.items() if detector == name],
-        ordered=partial(_ordered, f"{submission.name}.{name}"),
+        ordered=partial(_ordered, group_of(submission.job, name)),
     )
 
 
@@ -77,4 +79,7 @@ def _ordered(group: str, read: Positions) -> Entry:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    # What goes to the slots is named after its module, which is not that of a script.
+    from tidegate import flink_job  # noqa: PLW0406
+
+    flink_job.main(Path(sys.argv[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
 
 if TYPE_CHECKING:
+    from tidegate.hosts.flink.cluster import FlinkCluster
+    from tidegate.hosts.flink.submission import Submission
     from tidegate.kernel.detector import Detector
 
 #: One day of a topic's retention, in milliseconds.
@@ -78,6 +81,30 @@ def _open_log(settings: Settings) -> Log:
         aws_region=settings.kafka_aws_region,
     )
     return KafkaLog(connection)
+
+
+def open_flink(settings: Settings) -> FlinkCluster:
+    """The Flink cluster."""
+    from tidegate.hosts.flink.cluster import FlinkCluster
+
+    return FlinkCluster(settings.flink, settings.flink_python.absolute())
+
+
+def flink_submission(settings: Settings, detectors: Mapping[str, dict[str, str]]) -> Submission:
+    """What a job on that cluster is submitted with that runs these detectors, given by name as their texts.
+
+    Raises:
+        SettingError: the log is not on Kafka, or the cluster's sign-in is none that Flink has.
+    """
+    from tidegate.hosts.flink.submission import Submission
+
+    connection = _connection(settings)
+    connection.java()
+    return Submission(
+        job=connection.name("flink"),
+        log={"address": settings.log, "sign_in": settings.kafka_sign_in, "aws_region": settings.kafka_aws_region},
+        detectors=dict(detectors),
+    )
 
 
 def _instance(settings: Settings) -> str:

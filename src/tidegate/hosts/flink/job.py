@@ -6,6 +6,7 @@ The windows are those of the clock on the wall: they only gather, no record is e
 """
 # PyFlink lives in an environment of its own: here nothing is known of its types.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ _OPTIONS = {
     "python.fn-execution.bundle.time": "5",
     "python.fn-execution.bundle.size": "1000",
     "execution.buffer-timeout.interval": "5 ms",
+    # The most slots that it can ever be given: keys are dealt out by it.
+    "pipeline.max-parallelism": "128",
 }
 
 _SOURCE = """CREATE TABLE arrived (
@@ -86,8 +89,8 @@ _WRITE = r"""INSERT INTO written SELECT CONCAT('{prefix}', f[1]), FROM_BASE64(f[
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """`prefix` stands before all topics and the group; `properties` are those of Kafka's Java client; `routes` are the
-    topics that each detector reads; `options` are Flink's.
+    """`prefix` stands before all topics; `properties` are those of Kafka's Java client; `routes` are the topics that
+    each detector reads.
     """
 
     name: str
@@ -96,7 +99,6 @@ class Job:
     routes: Mapping[str, Sequence[str]]
     written: Sequence[str]
     transaction_ms: int
-    options: Mapping[str, str]
 
 
 class _Decide(KeyedProcessFunction):
@@ -138,9 +140,9 @@ def _texts(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def submit(job: Job, open_shard: Callable[[str, State], Shard]) -> None:
-    """Hand the job to the cluster that this process was started for; without one, run it here until it is stopped."""
+    """Hand the job to the cluster for which Flink's command started this process."""
     configuration = Configuration()
-    for option, value in {**_OPTIONS, **job.options, "pipeline.name": job.name}.items():
+    for option, value in {**_OPTIONS, "pipeline.name": job.name}.items():
         configuration.set_string(option, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     tables = StreamTableEnvironment.create(environment)
@@ -154,14 +156,12 @@ def submit(job: Job, open_shard: Callable[[str, State], Shard]) -> None:
     )
     schema = Schema.new_builder().column_by_expression("entries", "f0").column("f0", DataTypes.STRING()).build()
     tables.create_temporary_view("decided", decided, schema)
-    result = tables.execute_sql(_WRITE.format(prefix=job.prefix))
-    if "execution.target" not in configuration.to_dict():
-        result.wait()
+    tables.execute_sql(_WRITE.format(prefix=job.prefix))
 
 
 def _declare(tables: Any, job: Job) -> None:
     properties = ", ".join(f"'properties.{name}' = '{value}'" for name, value in job.properties.items())
-    names = {"group": f"{job.prefix}{job.name}", "properties": properties}
+    names = {"group": job.name, "properties": properties}
     topics = list(dict.fromkeys(topic for route in job.routes.values() for topic in route))
     tables.execute_sql(_SOURCE.format(topics=_named(job, topics), **names))
     tables.execute_sql(_LINES.format(prefix=len(job.prefix)))

@@ -8,11 +8,14 @@ import msgspec
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    """The job's, its consumer group's and that of its transactions: a job that goes on after another has its name."""
+    job: str
+    """Its name, its consumer group's and that of its transactions: a job that goes on after another has its name."""
     log: dict[str, Any]
     """What `connect` is told of the cluster: `address`, `sign_in` and what that needs."""
     detectors: dict[str, dict[str, str]]
     """Their texts, by file name."""
-    options: dict[str, str] = {}
-    """Flink's."""
+
+
+def group_of(job: str, detector: str) -> str:
+    """The group under whose name the log keeps the order in which a detector's shard took its records."""
+    return f"{job}.{detector}"
