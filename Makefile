@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test campaigns referee format lint types fuzz damage bench docs screenshot clean browser java
+.PHONY: help demo stack test campaigns referee format lint types fuzz faults damage bench docs screenshot clean browser java
 
 UV := .uv/bin/uv
 RUN := $(UV) run --frozen --quiet
@@ -49,6 +49,9 @@ types: .venv/ready ## check types, strictly
 
 fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
 	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
+
+faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kafka 500 times
+	TIDEGATE_KILLS=500 $(RUN) pytest tests/faults/test_kafka.py
 
 damage: .venv/ready ## 1,000 damaged files of each format: each is taken whole or refused, and nothing crashes
 	$(RUN) pytest tests/intake/test_corruption.py --corruptions=1000

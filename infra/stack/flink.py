@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -167,7 +169,9 @@ def _opens() -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    process.send_signal(how)
+    # Its Python processes too: they are of its session.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
     try:
         process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:

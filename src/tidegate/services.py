@@ -143,10 +143,13 @@ def _door(context: Context) -> None:
 def _engine(context: Context) -> None:
     from prometheus_client import start_http_server
 
+    from tidegate.hosts.arrivals import GROUP
     from tidegate.hosts.local import LocalHost
     from tidegate.hosts.promotion import first_detectors
 
     settings, log, models = context.settings, open_log(context.settings), open_models()
+    if not log.stand_by(GROUP, context.stop, context.ready):
+        return
     host = LocalHost(
         log,
         open_snapshots(settings),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
 from tidegate.adapters.embedded.clock import SystemClock
@@ -35,6 +37,7 @@ from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
 
 if TYPE_CHECKING:
+    from tidegate.adapters.kafka.log_connection import Connection
     from tidegate.hosts.flink.cluster import FlinkCluster
     from tidegate.hosts.flink.submission import Submission
     from tidegate.kernel.detector import Detector
@@ -67,9 +70,14 @@ def _open_log(settings: Settings) -> Log:
         return EmbeddedLog(settings.data / "log.sqlite")
     # Kafka's client is loaded only where it is asked for.
     from tidegate.adapters.kafka.log import KafkaLog
+
+    return KafkaLog(_connection(settings))
+
+
+def _connection(settings: Settings) -> Connection:
     from tidegate.adapters.kafka.log_connection import connect
 
-    connection = connect(
+    return connect(
         settings.log,
         instance=_instance(settings),
         sign_in=settings.kafka_sign_in,
@@ -80,7 +88,27 @@ def _open_log(settings: Settings) -> Log:
         key_file=settings.kafka_key_file,
         aws_region=settings.kafka_aws_region,
     )
-    return KafkaLog(connection)
+
+
+@contextmanager
+def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tuple[Settings, Log, Snapshots]]:
+    """A log as that host reads, every topic made and nothing in it, snapshots, and the settings that name both. All of
+    it is gone afterwards.
+
+    Raises:
+        SettingError: there is no Kafka in the settings.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        own = settings.model_copy(update={"data": Path(folder), "log": "embedded"})
+        if host == "kafka":
+            from tidegate.adapters.kafka.log import drop
+            from tidegate.adapters.kafka.log_connection import beside
+
+            own = own.model_copy(update={"log": beside(settings.log, secrets.token_hex(4))})
+            stack.callback(drop, _connection(own))
+        log = open_log(own)
+        stack.callback(log.close)
+        yield own, log, open_snapshots(own)
 
 
 def open_flink(settings: Settings) -> FlinkCluster:

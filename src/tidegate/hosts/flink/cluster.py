@@ -46,6 +46,10 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: int
     restarts: int
 
+    @property
+    def ended(self) -> bool:
+        return self.state in _ENDED
+
 
 class FlinkCluster:
     """The cluster whose JobManager answers at `url`; `python` is that of Flink's environment."""
@@ -126,7 +130,7 @@ class FlinkCluster:
                 f"flink: job {name!r}: no savepoint: {cause[0] if cause else 'the cluster does not say why'}"
             )
         if stop:
-            self._until(name, lambda status: status.state in _ENDED)
+            self._until(name, lambda status: status.ended)
         return found["operation"]["location"]
 
     def rescale(self, submission: Submission, slots: int) -> JobStatus:
@@ -140,7 +144,7 @@ class FlinkCluster:
     def cancel(self, name: str) -> None:
         """End a job and forget what it has not committed."""
         self._send("PATCH", f"/jobs/{self.status(name).id}", None)
-        self._until(name, lambda status: status.state in _ENDED)
+        self._until(name, lambda status: status.ended)
 
     def _until(self, name: str, holds: Callable[[JobStatus], bool]) -> JobStatus:
         deadline = time.monotonic() + _SUBMIT_S
