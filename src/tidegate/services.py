@@ -21,6 +21,7 @@ from tidegate.signals import stop_on
 from tidegate.streams.decision import DECISIONS
 from tidegate.wiring import (
     open_audit,
+    open_claims,
     open_clock,
     open_hotstore,
     open_identity,
@@ -129,6 +130,7 @@ def _door(context: Context) -> None:
     app = create_app(
         log=open_log(settings),
         keys=open_keys(settings),
+        claims=open_claims(settings),
         identity=open_identity(settings),
         hotstore=open_hotstore(settings),
         audit=open_audit(settings),

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.adapters.embedded.detectors import EmbeddedDetectors
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
@@ -20,7 +21,9 @@ from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
+from tidegate.intake.envelopes import Envelopes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity, Role
@@ -168,6 +171,16 @@ def open_lake(settings: Settings) -> Lake:
 def open_keys(settings: Settings) -> Keys:
     """The key ring."""
     return EmbeddedKeys(settings.data / "keys")
+
+
+def open_claims(settings: Settings) -> Claims:
+    """Where large envelopes are kept."""
+    return EmbeddedClaims(settings.data / "claims")
+
+
+def open_envelopes(settings: Settings) -> Envelopes:
+    """What seals and opens: the key ring and the claims."""
+    return Envelopes(open_keys(settings), open_claims(settings))
 
 
 def open_identity(settings: Settings) -> Identity:

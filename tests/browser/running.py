@@ -16,6 +16,7 @@ import uvicorn
 from playwright.sync_api import Page
 from tests.desk.stream import PASSWORD, Ports, Stream
 
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.intake.http import create_app
 from tidegate.ports.log import TopicPartition
@@ -37,6 +38,7 @@ class Company:
         door = create_app(
             log=self.ports.log,
             keys=self.keys,
+            claims=EmbeddedClaims(data / "claims"),
             identity=self.ports.identity,
             hotstore=self.ports.hotstore,
             audit=self.ports.audit,

@@ -14,10 +14,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.http import create_app
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.identity import Role
@@ -51,6 +53,8 @@ class House:
         self.folder = folder
         self.clock = StoppedClock()
         self.keys = EmbeddedKeys(folder / "keys")
+        self.claims = EmbeddedClaims(folder / "claims")
+        self.envelopes = Envelopes(self.keys, self.claims)
         self.log = EmbeddedLog(folder / "log.sqlite")
         for topic in TOPICS:
             self.log.create(topic, partitions=2)
@@ -63,6 +67,7 @@ class House:
         return create_app(
             log=self.log,
             keys=self.keys,
+            claims=self.claims,
             identity=self.identity,
             hotstore=self.hotstore,
             audit=self.audit,
@@ -112,7 +117,7 @@ class House:
         self.hotstore.close()
         self.log.close()
         self.identity.close()
-        self.keys.close()
+        self.envelopes.close()
 
 
 def bearer(credential: str) -> dict[str, str]:

@@ -70,7 +70,7 @@ def test_json_as_files(spoken, tmp_path):
 def last(house):
     """The newest event of the weather, opened."""
     record = msgspec.json.decode(house.records("weather")[-1].value)
-    return record | reveal(house.keys, load_schema("weather"), record)
+    return record | reveal(house.envelopes, load_schema("weather"), record)
 
 
 def test_json_through_rest(house, door):

@@ -71,7 +71,7 @@ def test_a_row_that_fails_is_rejected_and_the_others_are_taken(spoken, tmp_path)
         *((5, "decode", None), (6, "decode", None)),
     ]
     assert {each.file for each in told} == {"spoiled.ndjson"}
-    originals = [open_rejected(house.keys, each) for each in told]
+    originals = [open_rejected(house.envelopes, each) for each in told]
     assert json.loads(originals[0]) == {name: value for name, value in rows[1].items() if name != "cvv"}
     assert b"123" not in b"".join(originals[3:])
     for each in told:

@@ -17,8 +17,8 @@ from tidegate.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from tidegate.governance.roles import Permission
+    from tidegate.intake.envelopes import Envelopes
     from tidegate.intake.rejected import Kept
-    from tidegate.ports.keys import Keys
 
 app = typer.Typer(help="Events that were rejected: why, what they were, and once more.", no_args_is_help=True)
 
@@ -54,12 +54,12 @@ def show_rejected(event_id: EventId, by: By, data: Data = None) -> None:
     """Show the original of one, in the name of a person who may reveal personal values; goes into the audit trail."""
     from tidegate.intake.protect import open_rejected
     from tidegate.intake.rejected import one
-    from tidegate.wiring import open_keys
+    from tidegate.wiring import open_envelopes
 
     settings = read_settings(data=data)
     _put_on_record(settings, by, "personal:reveal", "reveal rejected", event_id)
     event = one(_kept(settings, None, None, None), event_id)
-    original = open_rejected(open_keys(settings), event.rejected)
+    original = open_rejected(open_envelopes(settings), event.rejected)
     typer.echo(f"{event.told.step}: {event.told.reason}")
     typer.echo(original.decode("utf-8", "replace"))
 
@@ -77,7 +77,7 @@ def retry_rejected(
     """Try again what was rejected, after a mapping or a schema was mended. Exit code 1: some are refused again."""
     from tidegate.files.mapping import read_mapping
     from tidegate.intake.rejected import retry
-    from tidegate.wiring import open_clock, open_keys
+    from tidegate.wiring import open_clock, open_envelopes
 
     settings = read_settings(data=data)
     read = read_mapping(mapping) if mapping else None
@@ -86,7 +86,7 @@ def retry_rejected(
     _put_on_record(settings, by, "rejected:retry", "retry rejected", told)
     events = _kept(settings, chosen, file, cause)
     log = log_of(settings, "rejected")
-    tally = retry(log, open_keys(settings), open_clock(), events, by=by, mapping=read)
+    tally = retry(log, open_envelopes(settings), open_clock(), events, by=by, mapping=read)
     if as_json:
         print_json(tally)
     else:
@@ -106,15 +106,15 @@ def export_rejected(
     data: Data = None,
 ) -> None:
     """Write what was rejected with its originals, in the name of a person who may reveal personal values."""
-    from tidegate.wiring import open_keys
+    from tidegate.wiring import open_envelopes
 
     settings = read_settings(data=data)
     if out.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"export {out}: wanted a file named *.csv or *.jsonl")
     told = f"{stream or 'all streams'} {file or ''} {cause or ''}".strip()
     _put_on_record(settings, by, "personal:reveal", "export rejected", f"{told} to {out.name}")
-    keys = open_keys(settings)
-    rows = [_row(keys, event) for event in _kept(settings, stream, file, cause)]
+    envelopes = open_envelopes(settings)
+    rows = [_row(envelopes, event) for event in _kept(settings, stream, file, cause)]
     with out.open("w", encoding="utf-8", newline="") as written:
         if out.suffix == ".csv":
             table = csv.DictWriter(written, list(rows[0]) if rows else [])
@@ -125,12 +125,12 @@ def export_rejected(
     typer.echo(f"{len(rows):,} events. {out}")
 
 
-def _row(keys: Keys, event: Kept) -> dict[str, Any]:
+def _row(envelopes: Envelopes, event: Kept) -> dict[str, Any]:
     from tidegate.intake.protect import open_rejected
 
     rejected = event.rejected
     try:
-        original = open_rejected(keys, rejected).decode("utf-8", "replace")
+        original = open_rejected(envelopes, rejected).decode("utf-8", "replace")
     except (NotFoundError, DamagedError) as error:
         original = f"[{error}]"
     return {

@@ -10,7 +10,7 @@ import msgspec
 
 from tidegate.errors import DecodeError
 from tidegate.intake.limits import MAX_EVENT_BYTES
-from tidegate.intake.sensitive import may_be_sensitive, strip_sensitive
+from tidegate.intake.sensitive import is_sensitive, strip_sensitive
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -79,8 +79,7 @@ def too_large(size: int) -> DecodeError:
 
 
 def _stripped(fields: dict[str, Any], encoded: bytes) -> dict[str, Any]:
-    nested = b"[" in encoded or b"{" in encoded[1:]
-    return strip_sensitive(fields) if nested or may_be_sensitive(encoded) else fields
+    return strip_sensitive(fields) if is_sensitive(fields, encoded) else fields
 
 
 _KINDS: dict[type, str] = {

@@ -28,6 +28,7 @@ from tidegate.intake.metrics import Metrics
 from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity
@@ -51,6 +52,7 @@ def create_app(
     *,
     log: Log,
     keys: Keys,
+    claims: Claims,
     identity: Identity,
     hotstore: HotStore,
     audit: Audit,
@@ -67,6 +69,7 @@ def create_app(
     door = Door(
         log=log,
         keys=keys,
+        claims=claims,
         identity=identity,
         hotstore=hotstore,
         audit=audit,

@@ -15,10 +15,10 @@ from tidegate.files.mapped import Mapper
 from tidegate.files.mapping import Mapping as FileMapping
 from tidegate.intake.bare import bare
 from tidegate.intake.decode import decode, stripped
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.prepare import Decoded, Origin, Preparer
 from tidegate.intake.protect import Protected, open_rejected
 from tidegate.ports.clock import Clock
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry, Log
 from tidegate.streams.decision import REJECTED
 from tidegate.streams.rejected import RETRIES, Rejected, Retry, Step
@@ -106,7 +106,7 @@ def causes(events: Sequence[Kept]) -> list[Cause]:
 
 
 def retry(
-    log: Log, keys: Keys, clock: Clock, events: Sequence[Kept], *, by: str, mapping: FileMapping | None = None
+    log: Log, envelopes: Envelopes, clock: Clock, events: Sequence[Kept], *, by: str, mapping: FileMapping | None = None
 ) -> Retried:
     """Try rejected events again, the way of the door; rows of files go through the mapping. What is taken and the note
     that it is are written in one transaction.
@@ -115,16 +115,16 @@ def retry(
         OverloadError: the log cannot be written now. What is taken so far is not tried again.
     """
     tally = Retried()
-    preparer = Preparer(keys)
+    preparer = Preparer(envelopes)
     for start in range(0, len(events), _AT_ONCE):
         entries: list[Entry] = []
         for event in events[start : start + _AT_ONCE]:
-            if event.rejected.sealed is None:
+            if not event.rejected.has_original:
                 tally.left += 1
                 continue
             digest = event.record_id.split("-")[1] if event.record_id and event.rejected.row else None
             origin = Origin(event.rejected.source or "", clock.now_ms(), event.rejected.file, digest)
-            decoded = _decoded(keys, event, mapping)
+            decoded = _decoded(envelopes, event, mapping)
             (result,) = preparer.prepare(event.rejected.stream, [decoded], origin)
             if isinstance(result, Protected):
                 tally.taken += 1
@@ -138,14 +138,15 @@ def retry(
                     by=by, at_ms=origin.accepted_ms,
                 )  # fmt: skip
             entries.append(Entry(RETRIES, event.id, _encoder.encode(told), origin.accepted_ms))
+        envelopes.sync()
         log.append(entries)
     return tally
 
 
-def _decoded(keys: Keys, event: Kept, mapping: FileMapping | None) -> Decoded:
+def _decoded(envelopes: Envelopes, event: Kept, mapping: FileMapping | None) -> Decoded:
     row, original = event.rejected.row, b""
     try:
-        original = open_rejected(keys, event.rejected)
+        original = open_rejected(envelopes, event.rejected)
         values = decode(original)
         form = format_of(event.rejected.file) if event.rejected.file else "json"
         if mapping and event.rejected.file:

@@ -13,6 +13,7 @@ from tidegate.errors import DecodeError
 from tidegate.intake.answers import Refused, Taken
 from tidegate.intake.append import Appender
 from tidegate.intake.decode import Split
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.journal import told
 from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_EVENTS, PREPARING_THREADS
 from tidegate.intake.metrics import Metrics
@@ -20,7 +21,6 @@ from tidegate.intake.prepare import Decoded, Origin, Preparer, Result, decoded
 from tidegate.intake.problems import event_problem
 from tidegate.intake.protect import Protected
 from tidegate.ports.clock import Clock
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Appended, Entry
 
 
@@ -39,9 +39,9 @@ class Intake:
     ones waiting, and a remote key service may take its time.
     """
 
-    def __init__(self, keys: Keys, clock: Clock, appender: Appender, metrics: Metrics) -> None:
+    def __init__(self, envelopes: Envelopes, clock: Clock, appender: Appender, metrics: Metrics) -> None:
         self._clock, self._appender, self._metrics = clock, appender, metrics
-        self._preparer = Preparer(keys)
+        self._preparer = Preparer(envelopes)
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, "prepare")
 
     def stop(self) -> None:
@@ -52,6 +52,7 @@ class Intake:
 
         Raises:
             HTTPException: 413, too many events or one too large. Nothing is written of such a request.
+            OverloadError: there is no room for what is large.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._prepare, stream, split, body, source
