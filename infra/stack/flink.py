@@ -12,15 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from infra.stack.kafka import ROOT, die_with_parent, free_port, jars
+from infra.stack.kafka import ROOT, die_with_parent, free_port
 
-#: Flink's own environment, with tidegate in it; `make build/flink/ready` makes it.
+#: Flink's own environment, with Kafka's connector and tidegate in it; `make build/flink/ready` makes it.
 FLINK = ROOT / "build" / "flink"
 
 _HOME = FLINK / "lib" / "python3.11" / "site-packages" / "pyflink"
-
-#: What the connector needs, of the stack's jars.
-_CONNECTOR = ("flink-connector-", "kafka-clients-", "lz4-java-", "zstd-jni-", "snappy-java-")
 
 _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 30
@@ -116,8 +113,7 @@ class Flink:
 
     def _launch(self, name: str, role: str, *arguments: str) -> None:
         memory, main = _MAINS[role]
-        connector = [str(jar) for jar in sorted(jars().glob("*.jar")) if jar.name.startswith(_CONNECTOR)]
-        classes = ":".join([f"{_HOME}/lib/*", f"{_HOME}/opt/*", *connector])
+        classes = f"{_HOME}/lib/*:{_HOME}/opt/*"
         log4j = f"-Dlog4j.configurationFile={self.conf / 'log4j2.properties'}"
         command = [*_JAVA, memory, *_opens(), log4j, "-cp", classes, main, "--configDir", str(self.conf), *arguments]
         if role == "taskmanager":

@@ -132,7 +132,7 @@ def flink_submission(settings: Settings, detectors: Mapping[str, dict[str, str]]
     connection = _connection(settings)
     connection.java()
     return Submission(
-        job=connection.name("flink"),
+        job=connection.name("engine"),
         log={"address": settings.log, "sign_in": settings.kafka_sign_in, "aws_region": settings.kafka_aws_region},
         detectors=dict(detectors),
     )

@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 from tidegate.adapters.kafka.log import KafkaLog
 from tidegate.cli import app
 from tidegate.files.mapping import read_mapping
-from tidegate.hosts.arrivals import arrivals, batches, runs, schemas_of
-from tidegate.hosts.flink.submission import group_of
+from tidegate.hosts.arrivals import GROUP, arrivals, batches, runs, schemas_of
 from tidegate.hosts.parity import append_events
 from tidegate.kernel.decide import Kernel
 from tidegate.ports.log import Entry, Positions, after
@@ -104,25 +103,24 @@ def test_killed_and_rescaled_it_writes_each_decision_once(
     assert isinstance(log, KafkaLog)
     log.append(entries[:fifth])
     assert run("flink", "submit", env=env)["slots"] == 1
-    group = group_of("killed.flink", detector.name)
-    _until_taken(log, group, topics)
+    _until_taken(log, topics)
 
     log.append(entries[fifth : 2 * fifth])
     flink.kill_manager()
     log.append(entries[2 * fifth : 3 * fifth])
     flink.start_manager()
-    _until_taken(log, group, topics)
+    _until_taken(log, topics)
 
     log.append(entries[3 * fifth : 4 * fifth])
     assert run("flink", "rescale", 4, env=env)["slots"] == 4
     log.append(entries[4 * fifth :])
-    _until_taken(log, group, topics)
+    _until_taken(log, topics)
     assert run("flink", "rescale", 1, env=env)["slots"] == 1
     savepoint = run("flink", "savepoint", "--stop", env=env)["savepoint"]
     assert savepoint.startswith("file:")
     assert run("flink", "status", env=env)["state"] == "FINISHED"
 
-    taken = list(log.history(group, {}, topics))
+    taken = list(log.history(GROUP, {}, topics))
     ids = [record.id for batch in taken for record in batch]
     assert Counter(ids) == Counter(entry.id for entry in entries)
     decode = msgspec.json.Decoder(Decision).decode
@@ -134,7 +132,7 @@ def test_killed_and_rescaled_it_writes_each_decision_once(
     log.close()
 
 
-def _until_taken(log: KafkaLog, group: str, topics: list[str]) -> None:
+def _until_taken(log: KafkaLog, topics: list[str]) -> None:
     """Wait until the job has committed all that is in the log."""
     read: Positions = {}
     deadline = time.monotonic() + DEADLINE_S
@@ -142,7 +140,7 @@ def _until_taken(log: KafkaLog, group: str, topics: list[str]) -> None:
     while any(read.get(place, 0) < end for place, end in ends.items()):
         assert time.monotonic() < deadline, (read, ends)
         time.sleep(LOOK_S)
-        for batch in log.history(group, read, topics):
+        for batch in log.history(GROUP, read, topics):
             read |= after(batch)
 
 

@@ -11,13 +11,14 @@ from tidegate.commands.options import AsJson, print_json
 if TYPE_CHECKING:
     from tidegate.hosts.flink.cluster import FlinkCluster, JobStatus
     from tidegate.hosts.flink.submission import Submission
+    from tidegate.ports.log import Log
 
 app = typer.Typer(help="The engine as a job on a Flink cluster, between Kafka's topics.", no_args_is_help=True)
 
 Slots = Annotated[int, typer.Option(min=1, max=128, help="Slots that it is given.")]
 
 
-def _opened() -> tuple[FlinkCluster, Submission]:
+def _opened() -> tuple[FlinkCluster, Submission, Log]:
     from tidegate.settings import read_settings
     from tidegate.wiring import flink_submission, open_flink, open_log, read_detector_texts
 
@@ -26,8 +27,7 @@ def _opened() -> tuple[FlinkCluster, Submission]:
         settings, {name: read_detector_texts(settings.detectors / name) for name in settings.live}
     )
     # Every topic is there before the job looks for it.
-    open_log(settings).close()
-    return open_flink(settings), submission
+    return open_flink(settings), submission, open_log(settings)
 
 
 def _told(status: JobStatus, *, as_json: bool) -> None:
@@ -46,14 +46,16 @@ def submit_job(
     as_json: AsJson = False,
 ) -> None:
     """Run the live detectors as a job. Without a savepoint it reads the log from its first record on."""
-    cluster, submission = _opened()
-    _told(cluster.submit(submission, slots=slots, savepoint=savepoint), as_json=as_json)
+    from tidegate.hosts.flink.running import begin
+
+    cluster, submission, log = _opened()
+    _told(begin(cluster, submission, log, slots=slots, savepoint=savepoint), as_json=as_json)
 
 
 @app.command("status")
 def job_status(as_json: AsJson = False) -> None:
     """Say how the job is."""
-    cluster, submission = _opened()
+    cluster, submission, _ = _opened()
     _told(cluster.status(submission.job), as_json=as_json)
 
 
@@ -63,7 +65,7 @@ def take_savepoint(
     as_json: AsJson = False,
 ) -> None:
     """Take a savepoint and say where it is."""
-    cluster, submission = _opened()
+    cluster, submission, _ = _opened()
     place = cluster.savepoint(submission.job, stop=stop)
     if as_json:
         print_json({"savepoint": place})
@@ -76,5 +78,5 @@ def rescale_job(
     slots: Annotated[int, typer.Argument(min=1, max=128, help="Slots that it is to have.")], as_json: AsJson = False
 ) -> None:
     """End the job with a savepoint and let it go on from there on more slots, or fewer. No decision changes."""
-    cluster, submission = _opened()
+    cluster, submission, _ = _opened()
     _told(cluster.rescale(submission, slots), as_json=as_json)

@@ -147,7 +147,7 @@ def decide_in_flink(log: Log, cluster: FlinkCluster, submission: Submission, det
         read: Positions = {}
         while any(read.get(place, 0) < end for place, end in ends.items()):
             time.sleep(_LOOK_S)
-            for batch in log.history(group_of(submission.job, detector.name), read, [*detector.streams, DETECTORS]):
+            for batch in log.history(group_of(submission, detector.name), read, [*detector.streams, DETECTORS]):
                 read |= after(batch)
             if (status := cluster.status(submission.job)).ended:
                 raise StateError(f"flink: job {submission.job!r} is {status.state}; its task manager's log says why")

@@ -13,17 +13,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyflink.common import Configuration, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, ValueStateDescriptor
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
-from tidegate.hosts.flink.shard import Shard
-from tidegate.hosts.flink.state import State
 from tidegate.hosts.flink.texts import write_entries
 from tidegate.ports.log import Entry
+
+if TYPE_CHECKING:
+    from tidegate.hosts.flink.shard import Shard
 
 #: What came within so long crosses to Python at once.
 _GATHER_MS = 20
@@ -102,9 +103,9 @@ class Job:
 
 
 class _Decide(KeyedProcessFunction):
-    """One detector's shard, made at its first micro-batch on this slot."""
+    """One detector's shard, made at its first micro-batch on this slot, of its name and its kinds of keyed state."""
 
-    def __init__(self, open_shard: Callable[[str, State], Shard]) -> None:
+    def __init__(self, open_shard: Callable[..., Shard]) -> None:
         self._open_shard = open_shard
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -119,7 +120,7 @@ class _Decide(KeyedProcessFunction):
 
     def _shard(self, key: str) -> Shard:
         if key not in self._shards:
-            self._shards[key] = self._open_shard(key, State(*self._kinds))
+            self._shards[key] = self._open_shard(key, *self._kinds)
         return self._shards[key]
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[str]:
@@ -139,7 +140,7 @@ def _texts(entries: Sequence[Entry]) -> Iterator[str]:
         yield write_entries(entries[first : first + _WRITTEN_AT_ONCE])
 
 
-def submit(job: Job, open_shard: Callable[[str, State], Shard]) -> None:
+def submit(job: Job, open_shard: Callable[..., Shard]) -> None:
     """Hand the job to the cluster for which Flink's command started this process."""
     configuration = Configuration()
     for option, value in {**_OPTIONS, "pipeline.name": job.name}.items():

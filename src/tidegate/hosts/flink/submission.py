@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+#: The engine's group, wherever it decides.
+_GROUP = "engine"
+
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     job: str
@@ -16,6 +19,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Their texts, by file name."""
 
 
-def group_of(job: str, detector: str) -> str:
-    """The group under whose name the log keeps the order in which a detector's shard took its records."""
-    return f"{job}.{detector}"
+def group_of(submission: Submission, detector: str) -> str:
+    """The group under whose name the log keeps the order in which a detector's shard took its records: the engine's,
+    if the shard is alone.
+    """
+    return _GROUP if len(submission.detectors) == 1 else f"{_GROUP}.{detector}"
