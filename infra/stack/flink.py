@@ -55,10 +55,6 @@ class Flink:
             "io.tmp.dirs": str(folder / "tmp"),
             "execution.checkpointing.dir": f"file://{folder}/checkpoints",
             "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
-            "execution.checkpointing.interval": "1 s",
-            "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": "1000",
-            "restart-strategy.fixed-delay.delay": "1 s",
             # A task manager that was killed is missed soon.
             "heartbeat.interval": "1000",
             "heartbeat.timeout": "5000",

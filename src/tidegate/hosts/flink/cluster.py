@@ -26,6 +26,9 @@ _REQUEST_S = 30
 #: What Flink's command may take: it starts a Java of its own, and plans the job.
 _SUBMIT_S = 600
 
+#: For a Java that plans one job and ends.
+_SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+
 #: What a savepoint of some gigabytes takes, and how often it is looked at.
 _SAVEPOINT_S = 1800
 _LOOK_S = 0.2
@@ -76,7 +79,8 @@ class FlinkCluster:
             command += ["--parallelism", str(slots), *(["--fromSavepoint", savepoint] if savepoint else [])]
             command += ["--pyExecutable", str(self._python), "--pyClientExecutable", str(self._python)]
             command += ["--python", str(job), str(file)]
-            environment = {**os.environ, "PATH": f"{self._python.parent}:{os.environ.get('PATH', '')}"}
+            path = f"{self._python.parent}:{os.environ.get('PATH', '')}"
+            environment = {**os.environ, "PATH": path, "JVM_ARGS": _SHORT_LIVED}
             done = subprocess.run(  # noqa: S603 - what is run is Flink's, and nobody's text is in it
                 command, capture_output=True, text=True, timeout=_SUBMIT_S, check=False, env=environment
             )

@@ -41,6 +41,11 @@ _OPTIONS = {
     "python.fn-execution.bundle.time": "5",
     "python.fn-execution.bundle.size": "1000",
     "execution.buffer-timeout.interval": "5 ms",
+    # Who reads what is committed sees it this late, at most; a job that fails goes on from the last one.
+    "execution.checkpointing.interval": "1 s",
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+    "restart-strategy.type": "exponential-delay",
+    "restart-strategy.exponential-delay.max-backoff": "30 s",
     # The most slots that it can ever be given: keys are dealt out by it.
     "pipeline.max-parallelism": "128",
 }
