@@ -37,7 +37,7 @@ test: shipped browser build/stack/jars/ready ## run all tests
 shipped: .venv/ready
 	$(RUN) pytest $(SHIPPED)
 
-campaigns: .venv/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model
+campaigns: shipped build/flink/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model, all hosts over 200,000 rows
 	$(RUN) pytest tests/campaigns
 
 flink: shipped build/flink/ready build/stack/jars/ready ## test the engine on a real Flink
