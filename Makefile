@@ -11,13 +11,13 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
-# make demo STACK=kafka runs it over a real Kafka, which ends with it; STACK=flink lets it decide on a Flink cluster too.
+# make demo STACK=kafka runs it over a real Kafka, which ends with it; make stack STACK=flink starts a Flink beside Kafka.
 STACK ?=
-DEMO := $(if $(STACK),python -m infra.stack $(STACK)) tidegate demo $(ARGS)
+DEMO := $(if $(STACK),python -m infra.stack kafka) tidegate demo $(ARGS)
 SERVERS = build/stack/jars/ready $(if $(filter flink,$(STACK)),build/flink/ready)
 
 # At a terminal the demo is a job of its own: Ctrl-C then reaches it alone, and make ends as well as it does.
-demo: .venv/ready $(if $(STACK),$(SERVERS)) ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
+demo: .venv/ready $(if $(STACK),build/stack/jars/ready) ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
 	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) $(DEMO) & fg >/dev/null'; \
 		else $(RUN) $(DEMO); fi
 

@@ -27,7 +27,7 @@ def main(which: str, command: list[str]) -> int:
         if flink is not None:
             flink.start()
             python = str(FLINK / "bin" / "python")
-            told |= {"TIDEGATE_ENGINE": "flink", "TIDEGATE_FLINK": flink.url, "TIDEGATE_FLINK_PYTHON": python}
+            told |= {"TIDEGATE_FLINK": flink.url, "TIDEGATE_FLINK_PYTHON": python}
         if command:
             # The command has Ctrl-C of its own, and ends before the servers do.
             process = subprocess.Popen(command, env={**os.environ, **told})

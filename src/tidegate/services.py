@@ -20,11 +20,9 @@ from tidegate.settings import Settings
 from tidegate.signals import stop_on
 from tidegate.streams.decision import DECISIONS
 from tidegate.wiring import (
-    flink_submission,
     open_audit,
     open_claims,
     open_clock,
-    open_flink,
     open_hotstore,
     open_identity,
     open_keys,
@@ -34,7 +32,6 @@ from tidegate.wiring import (
     open_schemas,
     open_shadow_log,
     open_snapshots,
-    read_detector_texts,
 )
 
 if TYPE_CHECKING:
@@ -148,24 +145,6 @@ def _door(context: Context) -> None:
 
 
 def _engine(context: Context) -> None:
-    if context.settings.engine == "flink":
-        _engine_in_flink(context)
-    else:
-        _engine_in_process(context)
-
-
-def _engine_in_flink(context: Context) -> None:
-    """Keep the job running, and end it with a savepoint, from which the next start goes on."""
-    from tidegate.hosts.flink.running import keep_running
-
-    settings = context.settings
-    job = flink_submission(settings, {name: read_detector_texts(settings.detectors / name) for name in settings.live})
-    log = open_log(settings)
-    savepoint = settings.data / "flink.savepoint"
-    keep_running(open_flink(settings), job, log, savepoint, ready=context.ready, stop=context.stop)
-
-
-def _engine_in_process(context: Context) -> None:
     from prometheus_client import start_http_server
 
     from tidegate.hosts.arrivals import GROUP

@@ -43,11 +43,6 @@ class Settings(BaseSettings):
     )
     kafka_key_file: Path | None = Field(default=None, description="Its private key, in PEM.")
     kafka_aws_region: str = Field(default="", description="AWS region of the cluster, for Kafka's sign-in by `iam`.")
-    engine: Literal["process", "flink"] = Field(
-        default="process",
-        description="Where the engine decides: in a process of its own, or as a job on a Flink cluster, which "
-        "wants the log on Kafka.",
-    )
     flink: str = Field(
         default="http://127.0.0.1:8081",
         description="Where the JobManager of a Flink cluster answers, for `tidegate flink`.",

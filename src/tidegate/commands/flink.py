@@ -46,7 +46,7 @@ def submit_job(
     as_json: AsJson = False,
 ) -> None:
     """Run the live detectors as a job. Without a savepoint it reads the log from its first record on."""
-    from tidegate.hosts.flink.running import begin
+    from tidegate.hosts.flink.cluster import begin
 
     cluster, submission, log = _opened()
     _told(begin(cluster, submission, log, slots=slots, savepoint=savepoint), as_json=as_json)

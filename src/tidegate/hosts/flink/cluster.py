@@ -18,7 +18,9 @@ import msgspec
 
 import tidegate
 from tidegate.errors import NotFoundError, OverloadError, StateError
+from tidegate.hosts.arrivals import GROUP
 from tidegate.hosts.flink.submission import Submission
+from tidegate.ports.log import Log
 
 #: What an answer may take.
 _REQUEST_S = 30
@@ -173,3 +175,20 @@ class FlinkCluster:
             said = answer.json().get("errors", [""])
             raise StateError(f"flink: {method} {path}: {str(said[-1]).splitlines()[0] if said else answer.status_code}")
         return answer.json()
+
+
+def begin(
+    cluster: FlinkCluster, submission: Submission, log: Log, *, slots: int, savepoint: str | None = None
+) -> JobStatus:
+    """Submit a job; without a savepoint, only where no engine has decided before.
+
+    Raises:
+        StateError: one has: what it decided would be decided and written a second time.
+        StateError, NotFoundError: as `FlinkCluster.submit`.
+    """
+    if savepoint is None and log.lag(GROUP):
+        raise StateError(
+            "flink: an engine has decided on this log before, and would again; go on from its savepoint or its last "
+            "checkpoint with --savepoint"
+        )
+    return cluster.submit(submission, slots=slots, savepoint=savepoint)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-#: The engine's group, wherever it decides.
+#: The engine's group, wherever it decides: `arrivals.GROUP`, whose module would bring the kernel along.
 _GROUP = "engine"
 
 
