@@ -68,11 +68,6 @@ def run(*arguments: object, env: Mapping[str, str]) -> dict:
     return json.loads(result.stdout)
 
 
-def test_the_handbook_as_the_local_host(env: dict[str, str], raw: Path) -> None:
-    found = run("parity", raw, "--mapping", MAPPING, "--detector", HANDBOOK, "--hosts", "local,flink", env=env)
-    assert found == {"rows": {"local": ROWS, "flink": ROWS}, "mismatches": {"flink": {}}, "first": None}
-
-
 def test_the_simulated_company_whose_events_come_late_and_twice_and_out_of_order(
     env: dict[str, str], tmp_path: Path
 ) -> None:
