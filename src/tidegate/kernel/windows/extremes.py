@@ -257,7 +257,7 @@ def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any, oldest: Any) 
                 _append(rows, layout, chain, slot, row)
 
 
-@compiled
+@inlined
 def extreme_of(
     rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
 ) -> Any:  # fmt: skip

@@ -322,11 +322,9 @@ class _EntityLayout:
             self.words[word] = half
             half += 1
         word = (half + 1) // 2
-        for front in dict.fromkeys(self.fronts_at.values()):
-            self.words[front + HIGH_TIME] = word
-            word += 1
-        for window in self.windows:
-            self.words[self.windows_at[window] + LOW_TIME] = word
+        highs = [front + HIGH_TIME for front in dict.fromkeys(self.fronts_at.values())]
+        for time in [*highs, *(self.windows_at[window] + LOW_TIME for window in self.windows)]:
+            self.words[time] = word
             word += 1
         for running in accumulators:
             if running.kind in _WORDS:

@@ -43,13 +43,13 @@ from tidegate.kernel.windows.rowlog import (
 )
 
 #: Counts up when a snapshot's arrays change their meaning.
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 #: What there may be too little of: room in the heap, or that of a ring or a table, which is said by its registers.
 ENOUGH, MORE_HEAP = 0, 1
 
-# Powers of two, small: a log that few rows enter stays small, and growing is soon done. What is small grows fourfold, as
-# it costs the more time a row the more often it grows.
+# Powers of two, small: a log that few rows enter stays small, and growing is soon done. What is small grows fourfold:
+# for the few rows that it has room for, to grow is most of the work.
 _FIRST_ROWS = 256
 _FIRST_ENTRIES = 256
 _SMALL = 1 << 14
