@@ -203,8 +203,8 @@ def _with_more_of_ring(log: Log, ring: int, words: int) -> Log:
     """A ring of more room. Each in it keeps its name: only where it lies changes."""
     count, at, first = (int(log.heap[ring + register]) for register in (RING_MASK, RING_AT, RING_FIRST))
     count += 1
-    more = _larger(count)
-    if more > rowlog.MAX_NAMES:
+    more = min(_larger(count), rowlog.MAX_NAMES)
+    if more == count:
         raise StateError(
             f"row log: {count} rows are kept and more than {rowlog.MAX_NAMES} cannot be; shorten the widest frame, the "
             "lateness or the dedupe span, or split the stream by key"
