@@ -20,6 +20,7 @@ from tidegate.commands.detector import app as detector_app
 from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
+from tidegate.commands.mapping import app as mapping_app
 from tidegate.commands.options import (
     FOUND_WRONG,
     USED_WRONG,
@@ -59,6 +60,7 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.add_typer(mapping_app, name="mapping")
 app.add_typer(rejected_app, name="rejected")
 app.command()(explain)
 app.command()(ingest)
