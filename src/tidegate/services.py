@@ -29,6 +29,7 @@ from tidegate.wiring import (
     open_lake,
     open_log,
     open_models,
+    open_schemas,
     open_shadow_log,
     open_snapshots,
 )
@@ -133,6 +134,7 @@ def _door(context: Context) -> None:
         claims=open_claims(settings),
         identity=open_identity(settings),
         hotstore=open_hotstore(settings),
+        schemas=open_schemas(settings),
         audit=open_audit(settings),
         clock=open_clock(),
         detector=settings.live[0],

@@ -20,6 +20,7 @@ from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.intake.envelopes import Envelopes
 from tidegate.ports.audit import Audit
@@ -31,11 +32,13 @@ from tidegate.ports.keys import Keys
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Log
 from tidegate.ports.models import Models
+from tidegate.ports.schemas import Schemas
 from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.files import FILES
+from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
 
@@ -57,6 +60,7 @@ def open_log(settings: Settings) -> Log:
     log = _open_log(settings)
     for topic in TOPICS:
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+    log.create(OFFSETS, partitions=1, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
     # What was taken is known for ever.
@@ -131,6 +135,11 @@ def open_shadow_log(settings: Settings) -> Log:
 def open_hotstore(settings: Settings) -> HotStore:
     """The hot store."""
     return EmbeddedHotStore(settings.data / "hotstore.sqlite")
+
+
+def open_schemas(settings: Settings) -> Schemas:
+    """The schema registry."""
+    return EmbeddedSchemas(settings.data / "schemas.sqlite")
 
 
 def open_lake(settings: Settings) -> Lake:

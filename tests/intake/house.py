@@ -19,12 +19,14 @@ from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.http import create_app
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.identity import Role
 from tidegate.ports.log import Record
 from tidegate.streams.decision import REJECTED
+from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
 from tidegate.streams.topics import TOPICS
@@ -58,6 +60,8 @@ class House:
         self.log = EmbeddedLog(folder / "log.sqlite")
         for topic in TOPICS:
             self.log.create(topic, partitions=2)
+        self.log.create(OFFSETS, partitions=1)
+        self.schemas = EmbeddedSchemas(folder / "schemas.sqlite")
         self.hotstore = EmbeddedHotStore(folder / "hot.sqlite")
         self.identity = EmbeddedIdentity(folder / "identity.sqlite", self.keys.signing_key("identity"), self.clock)
         self.audit = EmbeddedAudit(folder / "audit", self.keys.signing_key("audit"))
@@ -70,6 +74,7 @@ class House:
             claims=self.claims,
             identity=self.identity,
             hotstore=self.hotstore,
+            schemas=self.schemas,
             audit=self.audit,
             clock=self.clock,
             detector=DETECTOR,
@@ -114,6 +119,7 @@ class House:
         self.hotstore.apply(projection, {})
 
     def close(self) -> None:
+        self.schemas.close()
         self.hotstore.close()
         self.log.close()
         self.identity.close()

@@ -11,6 +11,7 @@ from tidegate.ports.identity import Principal, Role
 
 Permission = Literal[
     "events:write",
+    "events:read",
     "decisions:request",
     "decisions:read",
     "alerts:read",
@@ -37,9 +38,12 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
             }
         ),
         "analyst": frozenset(
-            {"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release", "rejected:retry"}
+            {
+                *("alerts:read", "decisions:read", "events:read", "lake:query", "metrics:read"),
+                *("detectors:release", "rejected:retry"),
+            }
         ),
-        "data_scientist": frozenset({"decisions:read", "lake:query", "metrics:read"}),
+        "data_scientist": frozenset({"decisions:read", "events:read", "lake:query", "metrics:read"}),
         "auditor": frozenset({"alerts:read", "decisions:read", "audit:read", "metrics:read"}),
         "admin": frozenset({"alerts:read", "decisions:read", "metrics:read", "admin"}),
     }

@@ -24,10 +24,10 @@ from tidegate.files.mapped import Mapper
 from tidegate.files.mapping import parse_mapping
 from tidegate.files.rows import Chunk, Row, Rows, check_file, open_rows
 from tidegate.intake.bare import bare
-from tidegate.intake.decode import decode, stripped, too_large
+from tidegate.intake.decode import Decoded, decode, stripped, too_large
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_WORKER_BYTES
-from tidegate.intake.prepare import Decoded, Origin, Preparer
+from tidegate.intake.prepare import Origin, Preparer
 from tidegate.intake.protect import Protected
 from tidegate.intake.sensitive import is_sensitive_name
 from tidegate.ports.log import Entry

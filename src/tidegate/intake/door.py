@@ -7,6 +7,7 @@ import asyncio
 from tidegate.intake.access import Access, RateLimit
 from tidegate.intake.append import Appender
 from tidegate.intake.body import Bodies
+from tidegate.intake.consumer_groups import Groups
 from tidegate.intake.decisions import Decisions
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.limits import SIGN_IN_BURST, SIGN_IN_EVERY_S, SIGN_INS_AT_ONCE
@@ -19,6 +20,7 @@ from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity
 from tidegate.ports.keys import Keys
 from tidegate.ports.log import Log
+from tidegate.ports.schemas import Schemas
 
 
 class Door:
@@ -32,6 +34,7 @@ class Door:
         claims: Claims,
         identity: Identity,
         hotstore: HotStore,
+        schemas: Schemas,
         audit: Audit,
         clock: Clock,
         detector: str,
@@ -39,7 +42,7 @@ class Door:
         rate_limit_per_s: int,
     ) -> None:
         self.log, self.keys, self.identity, self.hotstore, self.audit = log, keys, identity, hotstore, audit
-        self.clock = clock
+        self.schemas, self.clock = schemas, clock
         self.envelopes = Envelopes(keys, claims)
         self.decision_timeout_s = decision_timeout_ms / 1000
         self.metrics = Metrics()
@@ -49,6 +52,7 @@ class Door:
         self.bodies = Bodies(self.metrics)
         self.appender = Appender(log, self.envelopes, self.metrics)
         self.decisions = Decisions(log, detector)
+        self.groups = Groups(log, self.appender, clock)
         self.intake = Intake(self.envelopes, clock, self.appender, self.metrics)
 
     def start(self) -> None:

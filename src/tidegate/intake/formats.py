@@ -17,13 +17,14 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from tidegate.errors import DecodeError
-from tidegate.files.avro import Container, crc64, read_message, unframe
+from tidegate.files.avro import AvroSchema, Container, arrow_type, crc64, read_message, unframe
 from tidegate.files.columnar import rows_of
 from tidegate.files.csvtext import Cells
+from tidegate.files.evolution import kind_of
 from tidegate.files.formats import Encoding, unpack
 from tidegate.intake.bare import bare
 from tidegate.intake.body import media_type
-from tidegate.intake.decode import JSON, NDJSON, Split, split_json, split_lines
+from tidegate.intake.decode import JSON, NDJSON, Decoded, Raw, Split, split_json, split_lines
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENTS
 from tidegate.streams.schema import load_schema
 
@@ -60,11 +61,11 @@ def split_of(request: Request, stream: str) -> Split:
     return partial(_unpacked, _ENCODINGS[given], split)
 
 
-def _unpacked(encoding: Encoding, split: Split, body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _unpacked(encoding: Encoding, split: Split, body: bytes) -> Sequence[Raw | Decoded]:
     return split(unpack(body, encoding, MAX_BODY_BYTES))
 
 
-def _split_csv(stream: str, body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _split_csv(stream: str, body: bytes) -> Sequence[Raw | Decoded]:
     cells = Cells("body", io.BytesIO(body))
     rows: list[dict[str, Any]] = []
     for number, row in enumerate(cells, 1):
@@ -74,7 +75,7 @@ def _split_csv(stream: str, body: bytes) -> Sequence[bytes | msgspec.Raw]:
     return _as_json(stream, rows)
 
 
-def _split_avro(stream: str, body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _split_avro(stream: str, body: bytes) -> Sequence[Raw | Decoded]:
     if body.startswith(_SINGLE_OBJECT):
         frame, schema = unframe(body), load_schema(stream).avro
         if frame.schema_id != crc64(schema):
@@ -85,15 +86,32 @@ def _split_avro(stream: str, body: bytes) -> Sequence[bytes | msgspec.Raw]:
     container = Container("body", io.BytesIO(body))
     if container.codec != "null":
         raise _fault(f"wanted a container that is not packed itself, got {container.codec}; use Content-Encoding")
-    schema = container.schema
-    if nested := [field.name for field in schema if pa.types.is_nested(field.type) or pa.types.is_null(field.type)]:
-        raise _fault(f"wanted flat columns, got {nested[0]}")
+    schema = _flat(container.schema)
     rows: list[dict[str, Any]] = []
     for size, read in container.blocks():
         if len(rows) + size > MAX_EVENTS:
             raise HTTPException(413, f"size: wanted up to {MAX_EVENTS} events, got more; send them in parts")
         rows += _read(schema, read)
     return _as_json(stream, rows)
+
+
+def record_as_json(stream: str, avro: AvroSchema, read: Callable[[], dict[str, Any]]) -> bytes:
+    """The event of one record that a schema wrote. It is read once it is known that the schema's columns are flat: what
+    else it unpacks to is told by nothing that can be trusted.
+
+    Raises:
+        DecodeError: the schema is no record of flat columns, or the record is not as it says.
+    """
+    if kind_of(avro) != "record":
+        raise _fault(f"wanted the schema of a record, got that of {kind_of(avro)}")
+    columns = _flat(pa.schema([(field["name"], arrow_type(field["type"], {})) for field in avro["fields"]]))
+    return _as_json(stream, _read(columns, lambda: [read()]))[0]
+
+
+def _flat(schema: pa.Schema) -> pa.Schema:
+    if nested := [field.name for field in schema if pa.types.is_nested(field.type) or pa.types.is_null(field.type)]:
+        raise _fault(f"wanted flat columns, got {nested[0]}")
+    return schema
 
 
 def _read(schema: pa.Schema, read: Callable[[], list[dict[str, Any]]]) -> Sequence[dict[str, Any]]:

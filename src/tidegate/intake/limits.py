@@ -18,6 +18,10 @@ MAX_DEPTH = 32
 #: A body that takes longer is a slow client, wilful or not: it may not hold a connection open.
 BODY_TIMEOUT_S = 10
 
+#: A stream of records may be silent for so long: longer than its source's own batches take, shorter than the hour for
+#: which a connection that is lost is held open.
+STREAM_IDLE_S = 60
+
 #: Bodies that are being read, checked or written at one time, all requests together: about a second of work. More than
 #: this is told to come again, so that those who are in are answered in time.
 MAX_BYTES_IN_FLIGHT = 16 * MAX_BODY_BYTES
@@ -76,3 +80,21 @@ MAX_QUERY_COST = 2_000
 
 #: GraphQL subscriptions at one time: each reads the log ten times a second.
 MAX_SUBSCRIPTIONS = 50
+
+#: Consumers of the Kafka REST Proxy at one time, and of one principal: each is some positions in memory.
+MAX_CONSUMERS = 1_000
+MAX_CONSUMERS_EACH = 100
+
+#: A consumer that is not asked for so long is gone, as Confluent's `consumer.instance.timeout.ms` has it.
+CONSUMER_IDLE_S = 300
+
+#: How long a poll waits for records: what it is told to, and at most.
+POLL_TIMEOUT_MS = 5_000
+MAX_POLL_TIMEOUT_MS = 30_000
+
+#: How often a poll that waits looks for records.
+POLL_EVERY_S = 0.05
+
+#: Records, and bytes of keys and values, that one poll is answered with at most.
+MAX_POLL_RECORDS = 1_000
+MAX_POLL_BYTES = 1_048_576

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 
 from tidegate.errors import EventError
-from tidegate.intake.decode import decode
+from tidegate.intake.decode import Decoded
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.protect import Event, Protected, protect, reject
 from tidegate.intake.sensitive import mask_undecodable
@@ -24,17 +24,6 @@ Result = Protected | tuple[EventError, Entry]
 """An event that is ready to be written, or why it is refused and the entry that tells of it."""
 
 
-class Decoded(NamedTuple):
-    """`event` is free of sensitive authentication data, or says why there is none. `original` is kept if it is refused:
-    bytes that nobody could read, or the values by name.
-    """
-
-    event: dict[str, Any] | EventError
-    original: bytes | dict[str, Any]
-    row: int | None = None
-    """Where it stood in its file, counted from 1."""
-
-
 class Origin(NamedTuple):
     """Where events come from: who sent them, when the door accepted them, and the name and digest of their file."""
 
@@ -42,15 +31,6 @@ class Origin(NamedTuple):
     accepted_ms: int
     file: str | None = None
     digest: str | None = None
-
-
-def decoded(raw: bytes | msgspec.Raw, row: int | None = None) -> Decoded:
-    """One event from its JSON."""
-    try:
-        event = decode(raw)
-    except EventError as error:
-        return Decoded(error, bytes(raw), row)
-    return Decoded(event, event, row)
 
 
 class Preparer:

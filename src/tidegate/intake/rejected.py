@@ -14,9 +14,9 @@ from tidegate.files.formats import format_of
 from tidegate.files.mapped import Mapper
 from tidegate.files.mapping import Mapping as FileMapping
 from tidegate.intake.bare import bare
-from tidegate.intake.decode import decode, stripped
+from tidegate.intake.decode import Decoded, decode, stripped
 from tidegate.intake.envelopes import Envelopes
-from tidegate.intake.prepare import Decoded, Origin, Preparer
+from tidegate.intake.prepare import Origin, Preparer
 from tidegate.intake.protect import Protected, open_rejected
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log
