@@ -54,8 +54,8 @@ lint: .venv/ready ## check style and the walls between the rooms
 types: .venv/ready ## check types, strictly
 	$(RUN) pyright
 
-fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
-	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
+fuzz: .venv/ready ## 20,000 SQL texts, and requests of all kinds to all routes: none crashes anything, each refusal says why
+	$(RUN) pytest tests/kernel/test_grammar.py tests/intake/test_described.py --hypothesis-profile=fuzz
 
 faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kafka 500 times
 	TIDEGATE_KILLS=500 $(RUN) pytest tests/faults/test_kafka.py

@@ -5,6 +5,7 @@ docs/reference/settings.md is written from here.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,11 @@ class Settings(BaseSettings):
     )
     rate_limit_per_s: int = Field(
         default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
+    )
+    webhook_networks: list[IPv4Network | IPv6Network] = Field(
+        default=[],
+        description='Networks that are not public, as a JSON list such as `["127.0.0.0/8"]`, to which webhooks may be '
+        "sent, by plain http too. None: they go to public addresses alone.",
     )
     snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
     revise_after_s: int = Field(

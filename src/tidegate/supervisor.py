@@ -39,7 +39,7 @@ MAX_RESTARTS = 10
 _LOG_TAIL_LINES = 15
 
 #: In the order in which a transaction passes them, which is also the order in which they are stopped.
-SERVICES = ("door", "engine", "shadow", "revisions", "hotstore", "lake", "desk")
+SERVICES = ("door", "engine", "shadow", "revisions", "hotstore", "lake", "webhooks", "desk")
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -41,6 +41,8 @@ from tidegate.streams.files import FILES
 from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
+from tidegate.streams.webhooks import DELIVERIES, SUBSCRIBERS
+from tidegate.streams.webhooks import SOURCES as WEBHOOK_SOURCES
 
 if TYPE_CHECKING:
     from tidegate.adapters.kafka.log_connection import Connection
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
+
+#: How long what was sent to whom is kept. The newest record of each subscriber is written anew every day.
+_DELIVERIES_DAYS = 7
 
 
 def open_clock() -> Clock:
@@ -66,6 +71,10 @@ def open_log(settings: Settings) -> Log:
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
     log.create(RETRIES, partitions=1)
+    # Who is registered is told for ever, and in one order.
+    log.create(WEBHOOK_SOURCES, partitions=1)
+    log.create(SUBSCRIBERS, partitions=1)
+    log.create(DELIVERIES, partitions=1, retention_ms=_DELIVERIES_DAYS * _DAY_MS)
     return log
 
 
