@@ -19,6 +19,7 @@ from rich.table import Table
 from tidegate.commands.detector import app as detector_app
 from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
+from tidegate.commands.flink import app as flink_app
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.mapping import app as mapping_app
 from tidegate.commands.options import (
@@ -62,6 +63,7 @@ app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(list_app, name="list")
+app.add_typer(flink_app, name="flink")
 app.add_typer(mapping_app, name="mapping")
 app.add_typer(rejected_app, name="rejected")
 app.command()(explain)

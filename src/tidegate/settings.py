@@ -44,6 +44,13 @@ class Settings(BaseSettings):
     )
     kafka_key_file: Path | None = Field(default=None, description="Its private key, in PEM.")
     kafka_aws_region: str = Field(default="", description="AWS region of the cluster, for Kafka's sign-in by `iam`.")
+    flink: str = Field(
+        default="http://127.0.0.1:8081",
+        description="Where the JobManager of a Flink cluster answers, for `tidegate flink`.",
+    )
+    flink_python: Path = Field(
+        default=Path("build/flink/bin/python"), description="Python of the environment that has PyFlink and Tidegate."
+    )
     detectors: Path = Field(default=Path("detectors"), description="Folder of the detectors' folders.")
     live: list[str] = Field(
         default=["card_fraud"], description="Detectors that decide, as a JSON list; the first answers `/v1/decisions`."

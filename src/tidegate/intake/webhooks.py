@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
@@ -46,10 +46,8 @@ def webhook_routes(door: Door) -> APIRouter:
         "/v1/webhooks/{source}",
         operation_id="takeWebhook",
         summary="Take a webhook of a registered source",
-        responses=openapi.responses(
-            {200: {"type": "string"}, 202: openapi.results("Taken", "Refused")},
-            *(401, 404, 408, 413, 415, 422, 429, 503),
-        ),
+        responses=_text("text/xml", "Salesforce's acknowledgement")
+        | openapi.responses({202: openapi.results("Taken", "Refused")}, *(401, 404, 408, 413, 415, 422, 429, 503)),
         openapi_extra=openapi.webhook_body(),
     )
     async def take_webhook(source: SourceName, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -77,7 +75,8 @@ def webhook_routes(door: Door) -> APIRouter:
         "/v1/webhooks/{source}",
         operation_id="agreeToWebhook",
         summary="Agree to be sent CloudEvents",
-        responses=openapi.responses({200: {"type": "string"}}, 404, 422, 503),
+        responses=_text("text/plain", "Nothing: what is agreed to stands in the headers")
+        | openapi.responses({}, 404, 422, 503),
         openapi_extra=openapi.OPEN,
     )
     async def agree_to_webhook(source: SourceName) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -87,6 +86,10 @@ def webhook_routes(door: Door) -> APIRouter:
         return Response(b"", 200, {"Allow": "POST", **agreed}, "text/plain")
 
     return router
+
+
+def _text(media_type: str, what: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": what, "content": {media_type: {"schema": {"type": "string"}}}}}
 
 
 async def _known(door: Door, name: str) -> KnownSource:
