@@ -10,8 +10,9 @@ import click
 import typer.main
 
 from tidegate.cli import app
-from tidegate.intake import graphql_http, limits
-from tidegate.intake.graphql import SCHEMA
+from tidegate.intake import limits
+from tidegate.intake.graphql import routes
+from tidegate.intake.graphql.schema import SCHEMA
 from tidegate.settings import Settings
 from tidegate.streams.schema import STREAMS, Schema, load_schema
 
@@ -131,7 +132,7 @@ Subscriptions come as server-sent events, in the manner of graphql-sse: send the
 
 An operation nests at most {limits.MAX_QUERY_DEPTH} fields, gives at most {limits.MAX_QUERY_ALIASES} names to fields and
 costs at most {limits.MAX_QUERY_COST}: a field 1, an event that it sends 1, a decision that it waits for
-{graphql_http.DECISION_COST}, what is listed as often as it is asked for. Several operations in an array are not taken.
+{routes.DECISION_COST}, what is listed as often as it is asked for. Several operations in an array are not taken.
 400 says that nothing was done. An error has a `code` in its `extensions`: the last part of the problem's type that REST
 would answer, or `graphql`.
 

@@ -13,7 +13,7 @@ from tests.intake.senders import ORDER, ORDER_MAPPING
 from tidegate.intake.decode import Decoded
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.prepare import Origin, Preparer
-from tidegate.intake.sources import Sources
+from tidegate.intake.webhooks.sources import Sources
 from tidegate.settings import Settings
 from tidegate.streams.signature import key_of
 from tidegate.wiring import open_claims, open_clock, open_keys, open_log

@@ -22,7 +22,7 @@ from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.intake.envelopes import Envelopes
-from tidegate.intake.ingest import Ingest
+from tidegate.intake.files.ingest import Ingest
 from tidegate.intake.protect import reveal
 from tidegate.streams.files import FILES
 from tidegate.streams.schema import load_schema

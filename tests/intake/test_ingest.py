@@ -10,7 +10,7 @@ import pytest
 from tests.intake.files import FORMATS, MAPPING, encoded, ingesting, packed, payments, revealed
 from tests.intake.house import House
 
-from tidegate.intake.ingest import journal
+from tidegate.intake.files.ingest import journal
 from tidegate.intake.protect import open_rejected
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.intake.house import PERSONAL, transaction
 from tests.intake.test_kafka_rest import error, produce
 
-from tidegate.intake import consumer_groups
+from tidegate.intake.kafka_rest import consumer_groups
 from tidegate.intake.limits import CONSUMER_IDLE_S
 from tidegate.ports.log import Entry
 

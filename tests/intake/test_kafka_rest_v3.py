@@ -14,8 +14,8 @@ from jsonschema import Draft4Validator
 from tests.intake.house import NOW_MS, transaction
 from tests.intake.test_kafka_rest import error
 
-from tidegate.intake.kafka_rest_documents import MAX_DOCUMENT_BYTES, Documents
-from tidegate.intake.kafka_rest_errors import RestError
+from tidegate.intake.kafka_rest.documents import MAX_DOCUMENT_BYTES, Documents
+from tidegate.intake.kafka_rest.errors import RestError
 from tidegate.intake.limits import MAX_EVENTS
 
 CLUSTER = "/v3/clusters/tidegate"

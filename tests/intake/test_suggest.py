@@ -12,7 +12,7 @@ from tests.intake.house import NOW_US
 
 from tidegate.errors import DecodeError, MappingError
 from tidegate.files.mapping import parse_mapping
-from tidegate.intake.suggest import Suggestion, suggest
+from tidegate.intake.files.suggest import Suggestion, suggest
 from tidegate.streams.schema import load_schema
 
 SALES = [

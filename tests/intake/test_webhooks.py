@@ -19,7 +19,7 @@ from tidegate.errors import AccessError
 from tidegate.governance.registry import Registry
 from tidegate.governance.secrets import seal_secret
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_XML_BYTES
-from tidegate.intake.verifiers import Sent, verify
+from tidegate.intake.webhooks.verifiers import Sent, verify
 from tidegate.streams.signature import new_secret
 from tidegate.streams.webhooks import SOURCES, Source
 

@@ -33,7 +33,7 @@ def ingest(
     refused.
     """
     from tidegate.files.mapping import read_mapping
-    from tidegate.intake.ingest import Ingest
+    from tidegate.intake.files.ingest import Ingest
     from tidegate.settings import read_settings
     from tidegate.streams.schema import load_schema
     from tidegate.wiring import open_clock, open_envelopes, open_log
@@ -86,7 +86,7 @@ def _found(source: str) -> Generator[list[Path]]:
         NotFoundError: there is nothing.
     """
     if "://" in source:
-        from tidegate.intake.fetch import fetch
+        from tidegate.intake.files.fetch import fetch
 
         with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
             yield [fetch(source, Path(folder))]

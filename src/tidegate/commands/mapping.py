@@ -20,7 +20,7 @@ def suggest_mapping(
     as_json: AsJson = False,
 ) -> None:
     """Print a mapping for a file, by the names of its columns and its first rows: read it before you use it."""
-    from tidegate.intake.suggest import suggest
+    from tidegate.intake.files.suggest import suggest
     from tidegate.streams.schema import load_schema
     from tidegate.wiring import open_clock
 

@@ -131,7 +131,7 @@ def _new_secret(source: Source) -> str:
     Raises:
         UsageError: it is none that this kind signs with.
     """
-    from tidegate.intake.verifiers import check_secret
+    from tidegate.intake.webhooks.verifiers import check_secret
     from tidegate.streams.signature import new_secret
 
     ours = source.kind in _OURS
@@ -147,7 +147,7 @@ def _new_secret(source: Source) -> str:
 
 def _mapping_text(path: Path, stream: str) -> str:
     from tidegate.files.mapping import read_mapping
-    from tidegate.intake.sources import map_of
+    from tidegate.intake.webhooks.sources import map_of
 
     mapping = read_mapping(path)
     if mapping.schema.name != stream:

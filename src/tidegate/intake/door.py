@@ -7,13 +7,13 @@ import asyncio
 from tidegate.intake.access import Access, RateLimit
 from tidegate.intake.append import Appender
 from tidegate.intake.body import Bodies
-from tidegate.intake.consumer_groups import Groups
 from tidegate.intake.decisions import Decisions
 from tidegate.intake.envelopes import Envelopes
+from tidegate.intake.kafka_rest.consumer_groups import Groups
 from tidegate.intake.limits import SIGN_IN_BURST, SIGN_IN_EVERY_S, SIGN_INS_AT_ONCE
 from tidegate.intake.metrics import Metrics
-from tidegate.intake.sources import Sources
 from tidegate.intake.take import Intake
+from tidegate.intake.webhooks.sources import Sources
 from tidegate.ports.audit import Audit
 from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock

@@ -20,20 +20,20 @@ from tidegate.intake.answers import Health
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
 from tidegate.intake.events import event_routes
-from tidegate.intake.graphql_http import graphql_routes
+from tidegate.intake.graphql.routes import graphql_routes
 from tidegate.intake.journal import failed, told
-from tidegate.intake.kafka_rest_consumers import consumer_routes
-from tidegate.intake.kafka_rest_produce import produce_routes
-from tidegate.intake.kafka_rest_records import record_routes
-from tidegate.intake.kafka_rest_topics import topic_routes
-from tidegate.intake.kafka_rest_v3 import v3_routes
+from tidegate.intake.kafka_rest.consumers import consumer_routes
+from tidegate.intake.kafka_rest.produce import produce_routes
+from tidegate.intake.kafka_rest.records import record_routes
+from tidegate.intake.kafka_rest.topics import topic_routes
+from tidegate.intake.kafka_rest.v3 import v3_routes
 from tidegate.intake.limits import RETRY_AFTER_S
 from tidegate.intake.lists import list_routes
 from tidegate.intake.metrics import Metrics
 from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
-from tidegate.intake.schema_registry import register_streams, registry_routes
-from tidegate.intake.webhooks import webhook_routes
+from tidegate.intake.schema_registry.routes import register_streams, registry_routes
+from tidegate.intake.webhooks.routes import webhook_routes
 from tidegate.ports.audit import Audit
 from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock

@@ -10,9 +10,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tidegate.intake import answers, kafka_rest_answers, problems, schema_registry_answers
+from tidegate.intake import answers, problems
 from tidegate.intake.decode import JSON, NDJSON
+from tidegate.intake.kafka_rest.answers import ANSWERS as KAFKA_REST_ANSWERS
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
+from tidegate.intake.schema_registry.answers import ANSWERS as SCHEMA_REGISTRY_ANSWERS
 from tidegate.ports.hotstore import Session
 from tidegate.streams.schema import STREAMS, load_schema
 
@@ -41,8 +43,8 @@ _ANSWERS = (
     answers.Token,
     answers.Health,
     Session,
-    *kafka_rest_answers.ANSWERS,
-    *schema_registry_answers.ANSWERS,
+    *KAFKA_REST_ANSWERS,
+    *SCHEMA_REGISTRY_ANSWERS,
 )
 
 _DESCRIPTION = f"""The door of Tidegate: takes the events of the company's streams and answers with decisions.

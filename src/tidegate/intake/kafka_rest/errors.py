@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from tidegate.intake.answers import Problem
 from tidegate.intake.decode import JSON
-from tidegate.intake.kafka_rest_answers import KafkaError
+from tidegate.intake.kafka_rest.answers import KafkaError
 from tidegate.intake.problems import response_of
 
 #: Statuses that clients know by a finer code.

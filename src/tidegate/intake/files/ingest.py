@@ -16,8 +16,8 @@ from typing import Literal, cast
 import msgspec
 
 from tidegate.errors import DecodeError, OverloadError, StateError
-from tidegate.intake.decoding import Answer, Check, Failed, Full, Prepared, Seen, Take, Task, work
 from tidegate.intake.envelopes import Envelopes
+from tidegate.intake.files.decoding import Answer, Check, Failed, Full, Prepared, Seen, Take, Task, work
 from tidegate.intake.limits import MAX_WORKERS
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log

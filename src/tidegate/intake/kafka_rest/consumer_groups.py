@@ -15,8 +15,8 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from tidegate.intake.append import Appender
-from tidegate.intake.kafka_rest_answers import CreateConsumer
-from tidegate.intake.kafka_rest_errors import RestError
+from tidegate.intake.kafka_rest.answers import CreateConsumer
+from tidegate.intake.kafka_rest.errors import RestError
 from tidegate.intake.limits import CONSUMER_IDLE_S, MAX_CONSUMERS, MAX_CONSUMERS_EACH, MAX_POLL_RECORDS, POLL_EVERY_S
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition, after

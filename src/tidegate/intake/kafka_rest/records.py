@@ -17,8 +17,7 @@ from tidegate.intake.answers import Refused
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, Decoded, Raw
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import check_topic
-from tidegate.intake.kafka_rest_answers import (
+from tidegate.intake.kafka_rest.answers import (
     BatchEntry,
     BatchFailure,
     BatchReport,
@@ -29,10 +28,10 @@ from tidegate.intake.kafka_rest_answers import (
     ProduceRecord,
     ProduceReport,
 )
-from tidegate.intake.kafka_rest_documents import Documents
-from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError, asked, error_of, not_json
-from tidegate.intake.kafka_rest_openapi import answers, body
-from tidegate.intake.kafka_rest_payload import (
+from tidegate.intake.kafka_rest.documents import Documents
+from tidegate.intake.kafka_rest.errors import KafkaRoute, RestError, asked, error_of, not_json
+from tidegate.intake.kafka_rest.openapi import answers, body
+from tidegate.intake.kafka_rest.payload import (
     INVALID_PAYLOAD,
     NO_SUCH_SCHEMA,
     PayloadError,
@@ -46,8 +45,9 @@ from tidegate.intake.kafka_rest_payload import (
     text_of,
     value_subject,
 )
-from tidegate.intake.kafka_rest_produce import TopicName
-from tidegate.intake.kafka_rest_v3 import CLUSTER_ID, ClusterId, check_cluster
+from tidegate.intake.kafka_rest.produce import TopicName
+from tidegate.intake.kafka_rest.topics_seen import check_topic
+from tidegate.intake.kafka_rest.v3 import CLUSTER_ID, ClusterId, check_cluster
 from tidegate.intake.limits import MAX_EVENTS
 from tidegate.intake.openapi import ref
 from tidegate.intake.protect import Protected

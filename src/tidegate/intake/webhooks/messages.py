@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from tidegate.intake.decode import decode, split_json
-from tidegate.intake.salesforce import is_outbound_message, notifications
-from tidegate.intake.verifiers import Sent
+from tidegate.intake.webhooks.salesforce import is_outbound_message, notifications
+from tidegate.intake.webhooks.verifiers import Sent
 from tidegate.streams.signature import ID
 from tidegate.streams.webhooks import Kind
 

@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from tidegate.errors import AccessError, UsageError
-from tidegate.intake.salesforce import is_outbound_message, organisation_of
+from tidegate.intake.webhooks.salesforce import is_outbound_message, organisation_of
 from tidegate.streams.signature import ID, MAX_SIGNATURES, SIGNATURE, TIMESTAMP, is_id, is_signed, key_of, timestamp_of
 from tidegate.streams.webhooks import Kind, Source
 

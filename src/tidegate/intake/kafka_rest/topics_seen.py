@@ -17,8 +17,8 @@ from tidegate.errors import AccessError
 from tidegate.governance.roles import Permission, may, require
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest_errors import RestError
-from tidegate.intake.kafka_rest_openapi import V2
+from tidegate.intake.kafka_rest.errors import RestError
+from tidegate.intake.kafka_rest.openapi import V2
 from tidegate.ports.identity import Principal
 from tidegate.ports.log import TopicPartition
 from tidegate.streams.decision import ALERTS, DECISIONS

@@ -17,12 +17,12 @@ from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, Decoded, decoded
 from tidegate.intake.door import Door
 from tidegate.intake.limits import MAX_XML_BYTES
-from tidegate.intake.messages import CLOUD_EVENT_BATCH, CLOUD_EVENTS, messages
 from tidegate.intake.prepare import Origin, Preparer, Result
-from tidegate.intake.salesforce import ACKNOWLEDGEMENT, MEDIA_TYPES, is_outbound_message
-from tidegate.intake.sources import KnownSource
 from tidegate.intake.take import check_size
-from tidegate.intake.verifiers import Sent, verify
+from tidegate.intake.webhooks.messages import CLOUD_EVENT_BATCH, CLOUD_EVENTS, messages
+from tidegate.intake.webhooks.salesforce import ACKNOWLEDGEMENT, MEDIA_TYPES, is_outbound_message
+from tidegate.intake.webhooks.sources import KnownSource
+from tidegate.intake.webhooks.verifiers import Sent, verify
 from tidegate.streams.webhooks import NAME, Kind
 
 #: When a paused source may come again: whoever paused it says when it goes on, and nobody knows.

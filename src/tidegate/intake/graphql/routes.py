@@ -32,7 +32,7 @@ from tidegate.intake.answers import GraphqlRequest
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, decode
 from tidegate.intake.door import Door
-from tidegate.intake.graphql import SCHEMA, Context
+from tidegate.intake.graphql.schema import SCHEMA, Context
 from tidegate.intake.limits import MAX_QUERY_COST, MAX_QUERY_TOKENS, MAX_SUBSCRIPTIONS, RETRY_AFTER_S
 from tidegate.intake.problems import problem_of
 

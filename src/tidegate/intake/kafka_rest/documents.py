@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tidegate.intake.kafka_rest_errors import RestError
+from tidegate.intake.kafka_rest.errors import RestError
 from tidegate.intake.limits import MAX_EVENT_BYTES
 
 #: Largest record of a stream: the largest event in base64, and what stands around it.

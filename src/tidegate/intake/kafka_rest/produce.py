@@ -13,11 +13,10 @@ from tidegate.intake.answers import Refused, Taken
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, Decoded, Raw
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import READING, accepted, check_partition, check_topic, v2_answer
-from tidegate.intake.kafka_rest_answers import PartitionOffset, ProducedRecord, ProducedRecords, ProduceRecords
-from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError, asked
-from tidegate.intake.kafka_rest_openapi import V2, body, v2
-from tidegate.intake.kafka_rest_payload import (
+from tidegate.intake.kafka_rest.answers import PartitionOffset, ProducedRecord, ProducedRecords, ProduceRecords
+from tidegate.intake.kafka_rest.errors import KafkaRoute, RestError, asked
+from tidegate.intake.kafka_rest.openapi import V2, body, v2
+from tidegate.intake.kafka_rest.payload import (
     PayloadError,
     by_id,
     code_of,
@@ -28,6 +27,7 @@ from tidegate.intake.kafka_rest_payload import (
     text_of,
     value_subject,
 )
+from tidegate.intake.kafka_rest.topics_seen import READING, accepted, check_partition, check_topic, v2_answer
 from tidegate.intake.openapi import ref
 from tidegate.intake.prepare import Result
 from tidegate.intake.protect import Protected

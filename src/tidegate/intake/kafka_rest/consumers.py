@@ -13,11 +13,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from tidegate.governance.roles import may
 from tidegate.intake.body import content_type
-from tidegate.intake.consumer_groups import BAD_CONFIG, OTHER_KIND, Consumer
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import READING, accepted, check_partition, require_reading, v2_answer
-from tidegate.intake.kafka_rest_answers import (
+from tidegate.intake.kafka_rest.answers import (
     CommitOffsets,
     ConsumedRecord,
     CreateConsumer,
@@ -30,8 +28,10 @@ from tidegate.intake.kafka_rest_answers import (
     Subscription,
     WantedPartitions,
 )
-from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError, asked
-from tidegate.intake.kafka_rest_openapi import V2, array, body, v2
+from tidegate.intake.kafka_rest.consumer_groups import BAD_CONFIG, OTHER_KIND, Consumer
+from tidegate.intake.kafka_rest.errors import KafkaRoute, RestError, asked
+from tidegate.intake.kafka_rest.openapi import V2, array, body, v2
+from tidegate.intake.kafka_rest.topics_seen import READING, accepted, check_partition, require_reading, v2_answer
 from tidegate.intake.limits import MAX_POLL_BYTES, MAX_POLL_TIMEOUT_MS, POLL_TIMEOUT_MS
 from tidegate.intake.openapi import ref
 from tidegate.ports.identity import Principal

@@ -18,12 +18,12 @@ from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
 from tidegate.intake.journal import failed
-from tidegate.intake.kafka_rest import accepted
-from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError, asked
-from tidegate.intake.kafka_rest_openapi import answers, array, body
-from tidegate.intake.kafka_rest_payload import value_subject
+from tidegate.intake.kafka_rest.errors import KafkaRoute, RestError, asked
+from tidegate.intake.kafka_rest.openapi import answers, array, body
+from tidegate.intake.kafka_rest.payload import value_subject
+from tidegate.intake.kafka_rest.topics_seen import accepted
 from tidegate.intake.openapi import ref
-from tidegate.intake.schema_registry_answers import (
+from tidegate.intake.schema_registry.answers import (
     CompatibilityChange,
     CompatibilityCheck,
     CompatibilityLevel,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import (
+from tidegate.intake.kafka_rest.answers import PartitionOffsets, TopicPartitionState, TopicState
+from tidegate.intake.kafka_rest.errors import KafkaRoute
+from tidegate.intake.kafka_rest.openapi import array, v2
+from tidegate.intake.kafka_rest.produce import PartitionId, TopicName
+from tidegate.intake.kafka_rest.topics_seen import (
     check_partition,
     offsets_of,
     partitions_of,
@@ -14,11 +18,7 @@ from tidegate.intake.kafka_rest import (
     topics_of,
     v2_answer,
 )
-from tidegate.intake.kafka_rest_answers import PartitionOffsets, TopicPartitionState, TopicState
-from tidegate.intake.kafka_rest_errors import KafkaRoute
-from tidegate.intake.kafka_rest_openapi import array, v2
-from tidegate.intake.kafka_rest_produce import PartitionId, TopicName
-from tidegate.intake.kafka_rest_v3 import CONFIGS
+from tidegate.intake.kafka_rest.v3 import CONFIGS
 from tidegate.intake.openapi import ref
 
 

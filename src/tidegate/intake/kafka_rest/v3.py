@@ -11,15 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tidegate.intake.decode import JSON
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import (
-    check_partition,
-    offsets_of,
-    partitions_of,
-    require_reading,
-    require_topic,
-    topics_of,
-)
-from tidegate.intake.kafka_rest_answers import (
+from tidegate.intake.kafka_rest.answers import (
     ClusterData,
     ClusterList,
     ListMetadata,
@@ -33,9 +25,17 @@ from tidegate.intake.kafka_rest_answers import (
     TopicData,
     TopicList,
 )
-from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError
-from tidegate.intake.kafka_rest_openapi import answers
-from tidegate.intake.kafka_rest_produce import PartitionId, TopicName
+from tidegate.intake.kafka_rest.errors import KafkaRoute, RestError
+from tidegate.intake.kafka_rest.openapi import answers
+from tidegate.intake.kafka_rest.produce import PartitionId, TopicName
+from tidegate.intake.kafka_rest.topics_seen import (
+    check_partition,
+    offsets_of,
+    partitions_of,
+    require_reading,
+    require_topic,
+    topics_of,
+)
 from tidegate.intake.openapi import ref
 from tidegate.ports.log import MAX_RECORD_BYTES
 

@@ -1,0 +1,1 @@
+"""Messages that other systems send of their own accord: who signed them, what event is in them, where it goes."""
