@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tidegate.errors import StateError
 from tidegate.kernel.arrivals import Arrived
+from tidegate.kernel.language.times import DAY_US
+from tidegate.kernel.machine.clock import Clock
 from tidegate.kernel.machine.hashing import combine, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program, lane
 from tidegate.kernel.machine.words import raw
@@ -28,6 +31,13 @@ _WORDS, _OTHERS = 0, 1
 
 #: A row's valid bits are one word.
 _WORD_BYTES = 8
+
+
+#: An event that is further ahead of a sequence's clock does not move it alone: as with windows, but a stream of few
+#: events may be silent for a night, and what did not happen is to be told with the next event.
+AHEAD_US = DAY_US
+
+_CLOCK = "clock"
 
 
 class _Rows:
@@ -83,6 +93,7 @@ class Tracker:
         self._inputs = [_Rows(input_) for input_ in sequence.inputs]
         self._measures = Program([list(sequence.measures.values())])
         self._matches = Matches(sequence.plan)
+        self._clock = Clock(max(sequence.plan.lateness_us, AHEAD_US))
 
     def apply(self, arrived: Mapping[str, Arrived], own: Arrived) -> tuple[dict[str, pa.Array[Any]], Arrived | None]:
         """Take in what arrived. The columns that it gives to the events that are decided, `own`: whether each completes
@@ -93,7 +104,7 @@ class Tracker:
         taken = [(arrival, *rows.of(arrival.events)) for arrival, rows in parts]
         at = _joined([arrival.at[kept] for arrival, kept, _ in taken])
         order = np.argsort(at, kind="stable")
-        clock_at, newest = self._clock(list({id(arrival): arrival for arrival, _ in parts}.values()))
+        clock_at, newest = self._told_by(list({id(arrival): arrival for arrival, _ in parts}.values()))
         until = np.searchsorted(clock_at, at[order])
         rows = Taken(
             times=_joined([part.times for *_, part in taken])[order],
@@ -119,12 +130,12 @@ class Tracker:
         due = self._due(complete, clock_at[by], measures) if len(by) else None
         return self._columns(own.at, np.empty(0, np.int64), measures), due
 
-    def _clock(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
-        """The places of all that arrived in the sequence's streams, and the newest time before and with each."""
+    def _told_by(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
+        """The places of all that arrived in the sequence's streams, and the clock before and with each."""
         at = _joined([arrival.at for arrival in arrivals])
         order = np.argsort(at, kind="stable")
         times = _joined([raw(arrival.events.column("event_time")) for arrival in arrivals])[order]
-        return at[order], np.maximum.accumulate(np.concatenate([[self._matches.newest], times]))
+        return at[order], self._clock.tell(times)
 
     def _columns(self, own: _Integers, at: _Integers, measures: list[pa.Array[Any]]) -> dict[str, pa.Array[Any]]:
         """The matches that arrivals completed, put beside the events that are decided."""
@@ -189,7 +200,8 @@ class Tracker:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """All state, as flat arrays, named after the sequence."""
-        return {f"{self.sequence.name}.{name}": array for name, array in self._matches.state().items()}
+        arrays = self._matches.state() | {_CLOCK: self._clock.registers}
+        return {f"{self.sequence.name}.{name}": array for name, array in arrays.items()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """
@@ -197,9 +209,11 @@ class Tracker:
             StateError: the arrays are not those of a snapshot of this sequence.
         """
         start = f"{self.sequence.name}."
-        self._matches.restore(
-            {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        )
+        own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        self._matches.restore(own)
+        if _CLOCK not in own:
+            raise StateError(f"sequence {self.sequence.name}: the snapshot lacks its clock; restore an older snapshot")
+        self._clock.registers = np.array(own[_CLOCK])
 
 
 class Followed(NamedTuple):
