@@ -115,7 +115,7 @@ def up(
     stop_on(stop, signal.SIGINT, signal.SIGTERM)
     settings = free_ports(read_settings(data=data, door_port=door_port, desk_port=desk_port))
     urls = addresses(settings)
-    with running(settings, say=lambda text: typer.echo(text, err=True)):
+    with running(settings, lambda text: typer.echo(text, err=True), stop):
         if as_json:
             print_json({"urls": urls})
         else:

@@ -116,21 +116,29 @@ class Twin:
         return [bool(seen and self.end(seen[0]) > row["event_time"])]
 
 
+def keeping(minutes):
+    """Sees each entry for so long; None: as it says itself."""
+    if minutes is None:
+        return compiled(DENIED)
+    sql = f"SELECT d.event_time IS NOT NULL AS is_denied, amount_minor AS minor {JOIN}"
+    return compiled(texts(sql, POLICY + f"joins: {{d: {{keep: {minutes} minutes}}}}\n"))
+
+
+DETECTORS = {minutes: keeping(minutes) for minutes in (None, 4, 15)}
+KEEPS = compiled(TOLD)
+
+
 @settings(max_examples=60, deadline=None)
-@given(timelines(), st.sets(st.integers(0, 40)), st.sampled_from([None, 4, 15]))
+@given(timelines(), st.sets(st.integers(0, 40)), st.sampled_from(list(DETECTORS)))
 def test_the_kernel_forgets_as_its_twin_does_however_it_is_cut(events, cuts, keep):
-    detector = compiled(DENIED)
     if keep:
-        kept = DENIED | {"policy.yaml": POLICY + f"joins: {{d: {{keep: {keep} minutes}}}}\n"}
-        kept["features.sql"] = f"SELECT d.event_time IS NOT NULL AS is_denied, amount_minor AS minor {JOIN}"
-        detector = compiled(kept)
         for stream, row in events:
             row.update({"expires_at": None, "removed": False} if stream == "lists" else {})
-    twin, kernel, found = Twin(keep), Kernel(detector), []
+    twin, kernel, found = Twin(keep), Kernel(DETECTORS[keep]), []
     for start, end in itertools.pairwise([0, *sorted(cut for cut in cuts if 0 < cut < len(events)), len(events)]):
         found += kernel.decide(batches(events[start:end])).features["is_denied"].to_pylist()
         if start % 2:
-            arrays, kernel = kernel.snapshot(), Kernel(detector)
+            arrays, kernel = kernel.snapshot(), Kernel(DETECTORS[keep])
             kernel.restore(arrays)
     assert found == [seen for event in events for seen in twin.apply(*event) or []]
 
@@ -144,7 +152,7 @@ def test_who_comes_in_time_is_told_the_same_whether_what_has_ended_left_or_not(e
             in_time.append((stream, row))
             twin.apply(stream, row)
     forgets, keeps = (
-        Kernel(compiled(each)).decide(batches(in_time)).features["is_denied"].to_pylist() for each in (DENIED, TOLD)
+        Kernel(each).decide(batches(in_time)).features["is_denied"].to_pylist() for each in (DETECTORS[None], KEEPS)
     )
     assert forgets == keeps
 

@@ -3,6 +3,8 @@
 import pytest
 from tests.kernel.test_features import OVER, ROWS, SESSION, check_refused, select
 
+from tidegate.kernel.features import compile_features
+
 REFUSED = [
     (select("COUNT(*) AS a"), 1, 8, "COUNT without a window", "OVER"),
     (select("LAG(pan) AS a"), 1, 8, "LAG without a window", "OVER"),
@@ -129,3 +131,12 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "line", "column", "found", "expected"), REFUSED)
 def test_what_is_wrong_is_said_with_its_place(text, line, column, found, expected):
     check_refused(text, line, column, found, expected)
+
+
+def test_an_approximate_quantile_is_the_exact_one():
+    exact, approximate = (
+        compile_features("f.sql", select(f"{name}(amount_minor, 0.9) {OVER} AS a"), lateness_us=0, dedupe_us=0)
+        for name in ("QUANTILE_DISC", "APPROX_QUANTILE")
+    )
+    assert approximate.plan == exact.plan
+    assert approximate.expressions == exact.expressions

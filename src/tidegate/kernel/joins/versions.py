@@ -28,8 +28,8 @@ NIL = -1
 KEY0, KEY1, TIME, END_TIME, ID0, ID1, VALID, OLDER, VALUES = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 # The registers: the first free version, where the never used ones begin, how many are in use, how many keys there are,
-# where the texts end.
-FREE, END, IN_USE, KEYS, TEXTS_END, REGISTERS = 0, 1, 2, 3, 4, 5
+# where the texts end. GONE: the first of those that were let go and may still be what an event of this batch found.
+FREE, END, IN_USE, KEYS, TEXTS_END, GONE, REGISTERS = 0, 1, 2, 3, 4, 5, 6
 
 #: A text is named by where it begins and, in so many bits, how many bytes it has.
 LENGTH_BITS = 24
@@ -90,7 +90,7 @@ class Asked(NamedTuple):
 
 def empty_table(columns: int) -> Table:
     registers = np.zeros(REGISTERS, np.int64)
-    registers[FREE] = NIL
+    registers[[FREE, GONE]] = NIL
     return Table(
         versions=np.zeros((_FIRST_VERSIONS, VALUES + columns), np.int64),
         entries=np.full(2 * _FIRST_VERSIONS, table.EMPTY, np.int64),
@@ -163,27 +163,37 @@ def _add(of: Any, new: Any, i: Any, older: Any) -> Any:
 
 
 @compiled
-def _free(of: Any, version: Any) -> None:
-    """Free a version and all that are older."""
+def _let_go(of: Any, version: Any) -> None:
+    """Let a version go and all that are older."""
     while version != NIL:
         older = of.versions[version, OLDER]
+        of.versions[version, OLDER] = of.registers[GONE]
+        of.registers[GONE] = version
+        version = older
+
+
+@entry
+def _free(of: Any) -> None:
+    """Free what was let go: nothing that was found is looked at any more."""
+    while of.registers[GONE] != NIL:
+        version = of.registers[GONE]
+        of.registers[GONE] = of.versions[version, OLDER]
         of.versions[version, OLDER] = of.registers[FREE]
         of.registers[FREE] = version
         of.registers[IN_USE] -= 1
-        version = older
 
 
 @compiled
 def _forget(of: Any, newest: Any, floor: Any) -> Any:
-    """Free the versions of a key that are not kept; whether one is left."""
+    """Let the versions of a key go that are not kept; whether one is left."""
     newer, last = _as_of(of, newest, floor)
     if last == NIL:
         return True
     if of.versions[last, END_TIME] > floor:
-        _free(of, of.versions[last, OLDER])
+        _let_go(of, of.versions[last, OLDER])
         of.versions[last, OLDER] = NIL
         return True
-    _free(of, last)
+    _let_go(of, last)
     if newer != NIL:
         of.versions[newer, OLDER] = NIL
     return newer != NIL
@@ -237,7 +247,7 @@ def look_up(of: Any, new: Any, asked: Any, found: Any) -> None:
 
 @entry
 def _sweep(of: Any, floor: Any, entries: Any) -> None:
-    """Free the versions that are not kept, and put the keys that are left into `entries`."""
+    """Let the versions go that are not kept, and put the keys that are left into `entries`."""
     for at in range(len(of.entries)):
         if of.entries[at] != table.EMPTY:
             if _forget(of, table.name_in(of.entries[at]), floor):
@@ -250,6 +260,7 @@ def _swept(of: Table, floor: int) -> Table:
     """Without what is not kept."""
     entries = np.full(len(of.entries), table.EMPTY, np.int64)
     _sweep(of, floor, entries)
+    _free(of)
     return of._replace(entries=entries)
 
 
@@ -287,7 +298,9 @@ def lengths(named: np.ndarray) -> np.ndarray:
 
 
 def with_room(of: Table, versions: int, text_bytes: int, text_columns: list[int], floor: int) -> Table:
-    """A table with room for so many more versions and bytes of texts."""
+    """A table with room for so many more versions and bytes of texts. Versions found before mean nothing from here on."""
+    if of.registers[GONE] != NIL:
+        _free(of)
     if of.registers[IN_USE] + versions > len(of.versions):
         of = _swept(of, floor)
         capacity = len(of.versions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -97,8 +97,10 @@ class Tracker:
 
     def apply(self, arrived: Mapping[str, Arrived], own: Arrived) -> tuple[dict[str, pa.Array[Any]], Arrived | None]:
         """Take in what arrived. The columns that it gives to the events that are decided, `own`: whether each completes
-        a match, and that match's measures, NULL if it does not. And what has become complete by duration, if anything:
-        event_id is `sequence:id of the first row`, event_time when the duration had passed, and the columns.
+        a match, and that match's measures, NULL if it does not. And what has become complete without one of these
+        events, if anything, with the columns: by an event of another stream, event_id then is `sequence:id of that
+        event` and event_time its time; or by duration, event_id `sequence:id of the first row` and event_time when the
+        duration had passed.
         """
         parts = [(arrived[rows.stream], rows) for rows in self._inputs if rows.stream in arrived]
         taken = [(arrival, *rows.of(arrival.events)) for arrival, rows in parts]
@@ -125,9 +127,10 @@ class Tracker:
         complete = self._matches.apply(rows)
         measures = self._measures_of(complete)
         if not self.sequence.plan.by_duration:
-            return self._columns(own.at, at[order][complete.by], measures), None
+            places = at[order][complete.by]
+            return self._columns(own.at, places, measures), self._foreign(own.at, places, parts, complete, measures)
         by = np.searchsorted(newest[1:], complete.times + self.sequence.plan.lateness_us)
-        due = self._due(complete, clock_at[by], measures) if len(by) else None
+        due = self._due(complete.ids, complete.times, clock_at[by], measures) if len(by) else None
         return self._columns(own.at, np.empty(0, np.int64), measures), due
 
     def _told_by(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
@@ -174,10 +177,31 @@ class Tracker:
         columns = [pa.array(match >= 0), *(column.take(which) for column in measures)]
         return dict(zip(self.sequence.columns, columns, strict=True))
 
-    def _due(self, complete: Complete, at: _Integers, measures: list[pa.Array[Any]]) -> Arrived:
+    def _foreign(
+        self,
+        own: _Integers,
+        places: _Integers,
+        parts: list[tuple[Arrived, _Rows]],
+        complete: Complete,
+        measures: list[pa.Array[Any]],
+    ) -> Arrived | None:
+        """The matches that were completed by events which are not decided, if any."""
+        foreign = np.nonzero(~np.isin(places, own))[0]
+        if not len(foreign):
+            return None
+        at, which = places[foreign], cast("Any", pa.array(foreign))
+        ids: dict[int, str] = {}
+        for arrival in {id(arrival): arrival for arrival, _ in parts}.values():
+            rows = np.nonzero(np.isin(arrival.at, at))[0]
+            found: list[Any] = arrival.events.column("event_id").take(cast("Any", pa.array(rows))).to_pylist()
+            ids |= dict(zip(arrival.at[rows].tolist(), found, strict=True))
+        told = [ids[place] for place in at.tolist()]
+        return self._due(told, complete.times[foreign], at, [column.take(which) for column in measures])
+
+    def _due(self, ids: Iterable[str], times: _Integers, at: _Integers, measures: list[pa.Array[Any]]) -> Arrived:
         columns: dict[str, pa.Array[Any]] = {
-            "event_id": pa.array([f"{self.sequence.name}:{first}" for first in complete.ids], pa.string()),
-            "event_time": pa.array(complete.times, pa.timestamp("us")),
+            "event_id": pa.array([f"{self.sequence.name}:{each}" for each in ids], pa.string()),
+            "event_time": pa.array(times, pa.timestamp("us")),
             self.sequence.name: pa.array(np.full(len(at), fill_value=True)),
             **dict(zip(self.sequence.measures, measures, strict=True)),
         }
@@ -229,8 +253,8 @@ class Followed(NamedTuple):
 
 
 def follow(trackers: Iterable[Tracker], arrived: Mapping[str, Arrived], own: Arrived) -> tuple[Arrived, list[Arrived]]:
-    """The events that are decided with the columns of all sequences; and the matches by duration that have become
-    complete, with the same columns, of which only their own are not NULL.
+    """The events that are decided with the columns of all sequences; and the matches that have become complete by
+    duration, or by an event of another stream, with the same columns, of which only their own are not NULL.
     """
     columns = dict(zip(own.events.schema.names, own.events.columns, strict=True))
     found: list[Arrived] = []
