@@ -16,10 +16,19 @@ settings.load_profile("plain")
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker that all tests of a run share: each test takes a prefix of its own for its topics and groups."""
+def java() -> None:
+    """What runs on Java runs: everywhere but on a developer's machine that has none, which says so."""
     if shutil.which("java") is None and not os.environ.get("CI"):
         pytest.skip("no java: what needs a real Kafka is not tested here; install a Java 17 and Maven")
+
+
+@pytest.fixture(scope="session")
+def kafka(java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker that all tests of a run share: each test takes a prefix of its own for its topics and groups."""
     broker = Kafka(tmp_path_factory.mktemp("kafka")).start()
     yield broker
     broker.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--corruptions", type=int, default=20, help="Damaged files of each format that are tried.")

@@ -31,8 +31,8 @@ Each stream is one Avro schema in `src/tidegate/streams/schemas/`. From it are m
 batch that the kernel and the lake see, and this page.
 
 A field marked **personal** holds a token once it is past the door; the original is sealed under the key of the person
-whom the stream's *subject* field names. A `pan` also leaves its first six digits in `pan_bin` and its last four in
-`pan_last4`.
+whom the stream's *subject* field names, in the record's `sealed` or, if it is large, where its `claim` says. A `pan`
+also leaves its first six digits in `pan_bin` and its last four in `pan_last4`.
 
 `event_time` is sent as RFC 3339 text with an offset or as an integer of microseconds since 1970; from the door on it is
 the integer.

@@ -20,6 +20,7 @@ from tidegate.commands.detector import app as detector_app
 from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
 from tidegate.commands.lists import app as list_app
+from tidegate.commands.mapping import app as mapping_app
 from tidegate.commands.options import (
     FOUND_WRONG,
     USED_WRONG,
@@ -33,6 +34,8 @@ from tidegate.commands.options import (
     print_json,
     progress_bar,
 )
+from tidegate.commands.parity import parity
+from tidegate.commands.rejected import app as rejected_app
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
@@ -59,6 +62,8 @@ app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
 app.add_typer(list_app, name="list")
+app.add_typer(mapping_app, name="mapping")
+app.add_typer(rejected_app, name="rejected")
 app.command()(explain)
 app.command()(ingest)
 
@@ -178,6 +183,9 @@ def replay(
         rate = (summary.tally.events - summary.resumed_at) / summary.seconds if summary.seconds else 0
         outcomes = ", ".join(f"{outcome} {count:,}" for outcome, count in summary.tally.outcomes.items())
         typer.echo(f"{summary.tally.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s): {outcomes}. {out}")
+
+
+app.command()(parity)
 
 
 @app.command()

@@ -32,7 +32,7 @@ from tidegate.supervisor import Start, Supervisor, addresses, running
 from tidegate.wiring import DemoAccess, demo_access, free_ports, open_lake, open_log
 
 #: How long the demo waits, once the sources have stopped, until all that was taken is decided and readable.
-DRAIN_TIMEOUT_S = 30
+DRAIN_TIMEOUT_S = 60
 
 _READ_LIMIT = 10_000
 _TICK_S = 0.5
@@ -140,13 +140,13 @@ class Demo:
             finally:
                 self._sources.stop()
             self._drain()
-            pulse = self.pulse()
+            pulse = self.pulse(timeout_s=DRAIN_TIMEOUT_S)
         return self._summary(pulse)
 
-    def pulse(self) -> dict[str, Any]:
+    def pulse(self, timeout_s: float = 2) -> dict[str, Any]:
         """What the desk measured."""
         try:
-            return httpx.get(f"{self.urls['desk']}/pulse", timeout=2).json()
+            return httpx.get(f"{self.urls['desk']}/pulse", timeout=timeout_s).json()
         except httpx.HTTPError:
             return {"alerts": 0, "latency_ms": {"p50": None, "p99": None, "max": None}}
 

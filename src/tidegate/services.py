@@ -21,6 +21,7 @@ from tidegate.signals import stop_on
 from tidegate.streams.decision import DECISIONS
 from tidegate.wiring import (
     open_audit,
+    open_claims,
     open_clock,
     open_hotstore,
     open_identity,
@@ -28,6 +29,7 @@ from tidegate.wiring import (
     open_lake,
     open_log,
     open_models,
+    open_schemas,
     open_shadow_log,
     open_snapshots,
 )
@@ -129,8 +131,10 @@ def _door(context: Context) -> None:
     app = create_app(
         log=open_log(settings),
         keys=open_keys(settings),
+        claims=open_claims(settings),
         identity=open_identity(settings),
         hotstore=open_hotstore(settings),
+        schemas=open_schemas(settings),
         audit=open_audit(settings),
         clock=open_clock(),
         detector=settings.live[0],
@@ -143,10 +147,13 @@ def _door(context: Context) -> None:
 def _engine(context: Context) -> None:
     from prometheus_client import start_http_server
 
+    from tidegate.hosts.arrivals import GROUP
     from tidegate.hosts.local import LocalHost
     from tidegate.hosts.promotion import first_detectors
 
     settings, log, models = context.settings, open_log(context.settings), open_models()
+    if not log.stand_by(GROUP, context.stop, context.ready):
+        return
     host = LocalHost(
         log,
         open_snapshots(settings),

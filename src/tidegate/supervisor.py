@@ -31,7 +31,7 @@ READY_TIMEOUT_S = 180
 _SLOW_START_S = 10
 
 #: How long a service may take to finish what it has begun, the lake's last commit included, before it is killed.
-STOP_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 60
 
 #: A service that dies this often within one run has a fault that starting it again does not mend.
 MAX_RESTARTS = 10

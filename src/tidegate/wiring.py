@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.adapters.embedded.detectors import EmbeddedDetectors
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
+from tidegate.intake.envelopes import Envelopes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity, Role
@@ -25,14 +32,18 @@ from tidegate.ports.keys import Keys
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Log
 from tidegate.ports.models import Models
+from tidegate.ports.schemas import Schemas
 from tidegate.ports.snapshots import Snapshots
 from tidegate.settings import Settings
 from tidegate.simulator.story import SOURCES
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.files import FILES
+from tidegate.streams.offsets import OFFSETS
+from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
 
 if TYPE_CHECKING:
+    from tidegate.adapters.kafka.log_connection import Connection
     from tidegate.kernel.detector import Detector
 
 #: One day of a topic's retention, in milliseconds.
@@ -49,10 +60,12 @@ def open_log(settings: Settings) -> Log:
     log = _open_log(settings)
     for topic in TOPICS:
         log.create(topic, partitions=settings.partitions, retention_ms=settings.retention_days * _DAY_MS)
+    log.create(OFFSETS, partitions=1, retention_ms=settings.retention_days * _DAY_MS)
     # What decided is told for ever, and in one order.
     log.create(DETECTORS, partitions=1)
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
+    log.create(RETRIES, partitions=1)
     return log
 
 
@@ -62,9 +75,14 @@ def _open_log(settings: Settings) -> Log:
         return EmbeddedLog(settings.data / "log.sqlite")
     # Kafka's client is loaded only where it is asked for.
     from tidegate.adapters.kafka.log import KafkaLog
+
+    return KafkaLog(_connection(settings))
+
+
+def _connection(settings: Settings) -> Connection:
     from tidegate.adapters.kafka.log_connection import connect
 
-    connection = connect(
+    return connect(
         settings.log,
         instance=_instance(settings),
         sign_in=settings.kafka_sign_in,
@@ -75,7 +93,26 @@ def _open_log(settings: Settings) -> Log:
         key_file=settings.kafka_key_file,
         aws_region=settings.kafka_aws_region,
     )
-    return KafkaLog(connection)
+
+
+@contextmanager
+def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tuple[Log, Snapshots]]:
+    """A log as that host reads, every topic made and nothing in it, and snapshots. All of it is gone afterwards.
+
+    Raises:
+        SettingError: there is no Kafka in the settings.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        own = settings.model_copy(update={"data": Path(folder), "log": "embedded"})
+        if host == "kafka":
+            from tidegate.adapters.kafka.log import drop
+            from tidegate.adapters.kafka.log_connection import beside
+
+            own = own.model_copy(update={"log": beside(settings.log, secrets.token_hex(4))})
+            stack.callback(drop, _connection(own))
+        log = open_log(own)
+        stack.callback(log.close)
+        yield log, open_snapshots(own)
 
 
 def _instance(settings: Settings) -> str:
@@ -100,6 +137,11 @@ def open_hotstore(settings: Settings) -> HotStore:
     return EmbeddedHotStore(settings.data / "hotstore.sqlite")
 
 
+def open_schemas(settings: Settings) -> Schemas:
+    """The schema registry."""
+    return EmbeddedSchemas(settings.data / "schemas.sqlite")
+
+
 def open_lake(settings: Settings) -> Lake:
     """The lake."""
     # PyIceberg takes more than a second to load: only who needs the lake waits for it.
@@ -111,6 +153,16 @@ def open_lake(settings: Settings) -> Lake:
 def open_keys(settings: Settings) -> Keys:
     """The key ring."""
     return EmbeddedKeys(settings.data / "keys")
+
+
+def open_claims(settings: Settings) -> Claims:
+    """Where large envelopes are kept."""
+    return EmbeddedClaims(settings.data / "claims")
+
+
+def open_envelopes(settings: Settings) -> Envelopes:
+    """What seals and opens: the key ring and the claims."""
+    return Envelopes(open_keys(settings), open_claims(settings))
 
 
 def open_identity(settings: Settings) -> Identity:

@@ -10,6 +10,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.browser.running import Company, sign_in
 
+#: How long a page may take to show what it should: on a busy machine, far longer than a person would wait.
+_PATIENCE_MS = 60_000
+
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
@@ -25,6 +28,7 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("no chromium on this machine: install Debian's package chromium to run the browser tests")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=_PATIENCE_MS)
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()
@@ -33,7 +37,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def context(company: Company, browser: Browser) -> BrowserContext:
     """One for all tests, so that the browser need not fetch and compile the same scripts again and again."""
-    return browser.new_context(base_url=company.desk)
+    context = browser.new_context(base_url=company.desk)
+    context.set_default_timeout(_PATIENCE_MS)
+    return context
 
 
 @pytest.fixture

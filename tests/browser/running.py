@@ -16,7 +16,9 @@ import uvicorn
 from playwright.sync_api import Page
 from tests.desk.stream import PASSWORD, Ports, Stream
 
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.keys import EmbeddedKeys
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
 from tidegate.intake.http import create_app
 from tidegate.ports.log import TopicPartition
 from tidegate.readers.hotstore import HotStoreReader
@@ -37,8 +39,10 @@ class Company:
         door = create_app(
             log=self.ports.log,
             keys=self.keys,
+            claims=EmbeddedClaims(data / "claims"),
             identity=self.ports.identity,
             hotstore=self.ports.hotstore,
+            schemas=EmbeddedSchemas(data / "schemas.sqlite"),
             audit=self.ports.audit,
             clock=self.ports.clock,
             detector="card_fraud",

@@ -161,6 +161,7 @@ def test_what_cannot_be_revealed_any_more_is_told(company: Company, live: Page, 
     expect(live.locator(".card", has_text="Personal data")).to_contain_text("········")
 
 
+@pytest.mark.timed
 def test_personal_data_is_masked_until_it_is_revealed(company: Company, live: Page, alert):
     live.goto(alert_path(alert.event_id))
     personal = live.locator(".card", has_text="Personal data")

@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.running import Company, sign_in
 
@@ -11,6 +12,7 @@ def rows(page: Page):
     return page.locator("a.alert-row")
 
 
+@pytest.mark.timed
 def test_an_alert_is_on_the_screen_within_a_second(company: Company, live: Page):
     transaction = company.stream.transaction(pan_bin="545454", pan_last4="0077", amount_minor=1_234_567)
     company.stream.decide(transaction, score=91, reasons=["Four small payments, then a large one", "New device"])
@@ -28,6 +30,7 @@ def test_an_alert_is_on_the_screen_within_a_second(company: Company, live: Page)
         expect(row).to_contain_text(text)
 
 
+@pytest.mark.timed
 def test_a_verdict_from_elsewhere_is_marked(company: Company, live: Page):
     alert = company.stream.decide(company.stream.transaction(pan_last4="5151"))
     row = rows(live).filter(has_text="5151")
@@ -90,7 +93,9 @@ def test_the_list_stays_still_while_scrolled(company: Company, live: Page):
     company.stream.decide(company.stream.transaction(pan_last4="8000"))
     # Once the last is there none is on its way: a row that comes while the list is scrolled moves it, as it should.
     expect(rows(live).first).to_contain_text("8000")
-    live.get_by_role("region", name="Alerts").evaluate("element => element.scrollTo(0, 400)")
+    alerts = live.get_by_role("region", name="Alerts")
+    alerts.evaluate("element => element.scrollTo(0, 400)")
+    expect(alerts).to_have_class(re.compile(r"\bscrolled\b"))
     expect(rows(live).first).not_to_be_in_viewport()
     expect(live.locator(".new-chip")).to_have_count(0)
     company.stream.decide(company.stream.transaction(pan_last4="8001"))

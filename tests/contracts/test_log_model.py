@@ -29,7 +29,7 @@ entries = st.lists(
         ),
         st.sampled_from(sorted(TOPICS)),
         st.integers(0, 5),
-        st.integers(0, 30),
+        st.integers(1, 30),
         st.none() | st.integers(0, 12),
     ),
     min_size=1,
@@ -116,9 +116,13 @@ class LogMachine(RuleBasedStateMachine):
             of_place = [r for r in records if (r.topic, r.partition) == place]
             assert of_place == [r for r in expected if (r.topic, r.partition) == place][: len(of_place)]
 
-    def teardown(self) -> None:
+    def leave(self) -> None:
         for member in self.members:
             member.consumer.close()
+        self.members.clear()
+
+    def teardown(self) -> None:
+        self.leave()
         self.log.close()
         shutil.rmtree(self.folder)
 
@@ -172,6 +176,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
+        self.leave()
         self.log.close()
         self.log = self.opened()
 

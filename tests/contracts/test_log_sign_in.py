@@ -65,9 +65,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka, authority: Authority) -> Iterator[Kafka]:
+def guarded(java: None, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Kafka]:
     """A broker with a listener for each sign-in."""
-    del kafka  # where there is no Java it says so
     folder = tmp_path_factory.mktemp("guarded")
     certificate_file, key_file = authority.issue("broker")
     store = folder / "broker.pem"

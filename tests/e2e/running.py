@@ -47,4 +47,4 @@ class Up:
         """Ctrl-C; the exit code."""
         assert self._process
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(60)
+        return self._process.wait(600)

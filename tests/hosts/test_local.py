@@ -31,7 +31,8 @@ from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import FencedError
 from tidegate.hosts import local
-from tidegate.hosts.local import GROUP, LocalHost
+from tidegate.hosts.arrivals import GROUP
+from tidegate.hosts.local import LocalHost
 from tidegate.kernel.detector import Detector
 from tidegate.ports.log import Entry, Positions
 from tidegate.ports.snapshots import Arrays

@@ -262,6 +262,7 @@ def quiet_then_busy(quiet: int, busy: int) -> list[Entry]:
 def test_a_rule_that_fires_far_beyond_its_forecast_leads_to_review_at_most(company: Company) -> None:
     entries = quiet_then_busy(1500, 500)
     company.log.append(entries[:1000])
+    company.decide()
     made = company.release(EAGER)
     assert made.forecast == Forecast(decided=1000, fired={"often": 0, "risky_terminal": 0, "denied": 0})
     company.log.append(entries[1000:1700])

@@ -15,6 +15,7 @@ import pytest
 from tests.hosts.stream import decisions, detector, open_log, stream
 from tests.hosts.test_rollout import LAX, NEWER, STRICT, Company, HandClock
 
+from tidegate.adapters.embedded import log as embedded
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import NotFoundError
@@ -63,7 +64,7 @@ def test_a_shadow_decides_from_its_place_what_it_would_decide_live(
     before = (company.log.topics(), company.log.ends(company.log.topics()))
     # Killed again and again between two writes, in batches of all sizes.
     for limit in (1, 70, 7, 4096):
-        monkeypatch.setattr(shadow, "BATCH_RECORDS", limit)
+        monkeypatch.setattr(embedded, "_HISTORY_STEP", limit)
         killed = host(tmp_path)
         for _ in range(9):
             killed.step()
@@ -140,6 +141,7 @@ def test_what_becomes_of_a_shadow_does_not_touch_what_live_decides(
         each.log.append(entries[:400])
     undisturbed.log.append(entries[400:])
     undisturbed.decide()
+    company.decide()
 
     process = forkserver.Process(target=_run, args=(tmp_path, how))
     process.start()

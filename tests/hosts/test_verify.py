@@ -19,6 +19,7 @@ from tests.hosts.stream import FEATURES, PARTITIONS, POLICY, RULES, decisions, d
 from tests.hosts.stream import transaction as event_of
 
 from tidegate import cli
+from tidegate.adapters.embedded import log as embedded
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
 from tidegate.errors import NotFoundError, UsageError
@@ -137,6 +138,7 @@ def test_all_holds_after_restarts_with_and_without_snapshots(
             host.run(stop)
     company.decide(SMALL, OTHER)
     monkeypatch.setattr(reading, "BATCH_RECORDS", batch)
+    monkeypatch.setattr(embedded, "_HISTORY_STEP", batch)
     verdicts = company.verify(SMALL, OTHER)
     assert Counter((v.detector, v.holds) for v in verdicts) == {("small", True): COUNT, ("other", True): COUNT}
     monkeypatch.setattr(module, "_AHEAD", 5)
@@ -172,6 +174,7 @@ def test_events_that_come_while_it_runs_are_left_out(decided: Company) -> None:
 
 def test_progress_tells_of_records_read(decided: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH_RECORDS", 100)
+    monkeypatch.setattr(embedded, "_HISTORY_STEP", 100)
     seen: list[tuple[int, int]] = []
     list(verify(decided.log, [SMALL], progress=lambda done, total: seen.append((done, total))))
     records = sum(decided.log.ends(SMALL.streams).values())
@@ -221,6 +224,7 @@ def test_a_changed_place_in_the_log_is_found(decided: Company, monkeypatch: pyte
     assert (verdict.event_id, verdict.holds) == ("tx-7", False)
     assert [(d.name, d.stored) for d in verdict.differences] == [("inputs.labels/0", 77)]
     monkeypatch.setattr(reading, "BATCH_RECORDS", 10)
+    monkeypatch.setattr(embedded, "_HISTORY_STEP", 10)
     assert not_held(decided.verify()) == [verdict]
 
 
@@ -254,6 +258,7 @@ def test_a_decision_whose_event_is_gone_is_found(decided: Company, monkeypatch: 
     ends = decided.log.ends(["transactions"])
     decided.execute("DELETE FROM record WHERE id IN ('tx-150', 'tx-399')")
     monkeypatch.setattr(reading, "BATCH_RECORDS", batch)
+    monkeypatch.setattr(embedded, "_HISTORY_STEP", batch)
     found = decided.verify()
     assert decided.log.ends(["transactions"]) == ends
     verdicts = {verdict.event_id: verdict for verdict in found}
@@ -363,6 +368,7 @@ def test_what_retention_has_removed_is_not_called_wrong(tmp_path: Path) -> None:
 
 def test_a_log_that_expires_meanwhile_calls_nothing_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH_RECORDS", 100)
+    monkeypatch.setattr(embedded, "_HISTORY_STEP", 100)
     company = expiring(tmp_path / "short")
     company.log.append(stream(1000, seed=5))
     company.decide()

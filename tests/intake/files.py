@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from pyarrow import orc
 from tests.intake.house import House
 
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.clock import SystemClock
 from tidegate.adapters.embedded.keys import EmbeddedKeys
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.ingest import Ingest
 from tidegate.intake.protect import reveal
 from tidegate.streams.files import FILES
@@ -102,11 +104,15 @@ def packed(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
+def open_envelopes(folder: Path) -> Envelopes:
+    return Envelopes(EmbeddedKeys(folder / "keys"), EmbeddedClaims(folder / "claims"))
+
+
 @contextmanager
 def ingesting(house: House, *, mapping: bytes | None = MAPPING, workers: int = 1, **given: Any) -> Iterator[Ingest]:
     house.log.create(FILES, partitions=1)
     given = {"stream": "transactions", "mapping": mapping and ("test.yaml", mapping)} | given
-    ingest = Ingest(house.log, SystemClock(), partial(EmbeddedKeys, house.folder / "keys"), workers=workers, **given)
+    ingest = Ingest(house.log, SystemClock(), partial(open_envelopes, house.folder), workers=workers, **given)
     try:
         yield ingest
     finally:
@@ -116,4 +122,4 @@ def ingesting(house: House, *, mapping: bytes | None = MAPPING, workers: int = 1
 def revealed(house: House, stream: str = "transactions") -> list[dict[str, Any]]:
     """The stream's records with what was sealed in them."""
     schema = load_schema(stream)
-    return [record | reveal(house.keys, schema, record) for record in house.values(stream)]
+    return [record | reveal(house.envelopes, schema, record) for record in house.values(stream)]

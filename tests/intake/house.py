@@ -14,15 +14,19 @@ import uvicorn
 from fastapi import FastAPI
 
 from tidegate.adapters.embedded.audit import EmbeddedAudit
+from tidegate.adapters.embedded.claims import EmbeddedClaims
 from tidegate.adapters.embedded.hotstore import EmbeddedHotStore
 from tidegate.adapters.embedded.identity import EmbeddedIdentity
 from tidegate.adapters.embedded.keys import EmbeddedKeys
 from tidegate.adapters.embedded.log import EmbeddedLog
+from tidegate.adapters.embedded.schemas import EmbeddedSchemas
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.http import create_app
 from tidegate.ports.hotstore import Projection
 from tidegate.ports.identity import Role
 from tidegate.ports.log import Record
 from tidegate.streams.decision import REJECTED
+from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
 from tidegate.streams.topics import TOPICS
@@ -51,9 +55,13 @@ class House:
         self.folder = folder
         self.clock = StoppedClock()
         self.keys = EmbeddedKeys(folder / "keys")
+        self.claims = EmbeddedClaims(folder / "claims")
+        self.envelopes = Envelopes(self.keys, self.claims)
         self.log = EmbeddedLog(folder / "log.sqlite")
         for topic in TOPICS:
             self.log.create(topic, partitions=2)
+        self.log.create(OFFSETS, partitions=1)
+        self.schemas = EmbeddedSchemas(folder / "schemas.sqlite")
         self.hotstore = EmbeddedHotStore(folder / "hot.sqlite")
         self.identity = EmbeddedIdentity(folder / "identity.sqlite", self.keys.signing_key("identity"), self.clock)
         self.audit = EmbeddedAudit(folder / "audit", self.keys.signing_key("audit"))
@@ -63,8 +71,10 @@ class House:
         return create_app(
             log=self.log,
             keys=self.keys,
+            claims=self.claims,
             identity=self.identity,
             hotstore=self.hotstore,
+            schemas=self.schemas,
             audit=self.audit,
             clock=self.clock,
             detector=DETECTOR,
@@ -109,10 +119,11 @@ class House:
         self.hotstore.apply(projection, {})
 
     def close(self) -> None:
+        self.schemas.close()
         self.hotstore.close()
         self.log.close()
         self.identity.close()
-        self.keys.close()
+        self.envelopes.close()
 
 
 def bearer(credential: str) -> dict[str, str]:

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from tests.intake.house import NOW_MS, NOW_US, PERSONAL, bearer, transaction
 
+from tidegate.intake.envelopes import CLAIM_BYTES
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
-from tidegate.intake.protect import open_rejected
-from tidegate.ports.log import MAX_RECORD_BYTES
+from tidegate.intake.protect import open_rejected, reveal
 from tidegate.streams.schema import STREAMS, load_schema
 
 EVENTS = "/v1/streams/transactions/events"
@@ -47,7 +47,7 @@ def test_a_record_holds_the_protected_columns_and_its_key(house, door):
     door.post(EVENTS, json=transaction())
     [record], schema = house.records("transactions"), load_schema("transactions")
     value = msgspec.json.decode(record.value)
-    assert value.keys() == {*schema.protected_columns, "sealed"}
+    assert value.keys() == {*schema.protected_columns, "sealed", "claim"}
     assert (value["pan_bin"], value["pan_last4"]) == ("411111", "1111")
     assert value["event_time"] == NOW_US
     assert record.key == value["pan"] == house.keys.token("pan", PERSONAL["pan"])
@@ -77,7 +77,7 @@ def _takes(house, door, stream):
     } | ({"currency": "EUR"} if stream in ("transactions", "prices", "carts") else {})
     assert door.post(f"/v1/streams/{stream}/events", json=event).status_code == 202
     [value] = house.values(stream)
-    assert value.keys() == {*load_schema(stream).protected_columns, "sealed"}
+    assert value.keys() == {*load_schema(stream).protected_columns, "sealed", "claim"}
     has_personal = any(event.get(field) for field in load_schema(stream).personal)
     assert (value["sealed"] is not None) == has_personal
 
@@ -181,7 +181,7 @@ def test_a_refused_event_s_original_opens_without_what_may_not_be_kept(house, do
     secret = {"cvv": "987", "card": {"Track2": "4111111111111111=28121010000", "colour": "blue"}, "note": "PIN: 4321"}
     door.post(EVENTS, json=transaction(amount_minor=-1, **secret))
     [kept] = house.rejected()
-    opened = json.loads(open_rejected(house.keys, kept))
+    opened = json.loads(open_rejected(house.envelopes, kept))
     assert opened == transaction(amount_minor=-1, card={"colour": "blue"}, note="[removed]")
 
 
@@ -189,7 +189,7 @@ def test_undecodable_bytes_are_kept_with_masked_digits(house, door):
     content = b'{"event_id": "tx-1", "cvv": "987", "pan": "4111111111111111" "x": '
     problem(door.post(EVENTS, content=content, headers=JSON), 422)
     [kept] = house.rejected()
-    assert open_rejected(house.keys, kept) == b'{"event_id": "tx-#", "cvv": "###", "pan": "################" "x": '
+    assert open_rejected(house.envelopes, kept) == b'{"event_id": "tx-#", "cvv": "###", "pan": "################" "x": '
 
 
 def test_other_content_types_are_refused(house, door):
@@ -197,12 +197,11 @@ def test_other_content_types_are_refused(house, door):
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "application/json; charset=latin-1"},
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
         {"Content-Type": ""},
     ):
         answer = door.post(EVENTS, content=json.dumps(transaction()), headers=headers)
         assert "application/x-ndjson" in problem(answer, 415)["detail"]
-        assert answer.headers["Accept-Post"] == "application/json, application/x-ndjson"
+        assert answer.headers["Accept-Post"] == "application/json, application/x-ndjson, text/csv, application/avro"
     assert not house.records("transactions")
     assert not house.rejected()
 
@@ -222,23 +221,41 @@ def test_a_request_holds_so_many_events_and_no_more(house, door):
     assert len(house.records("labels")) == MAX_EVENTS
 
 
-def test_the_largest_event_fits_the_log_and_larger_ones_are_refused(house, door):
+def test_a_large_event_is_claimed_and_a_larger_one_refused(house, door):
     room = MAX_EVENT_BYTES - len(json.dumps(transaction(many=[]), separators=(",", ":")).encode())
     numbers = ",".join(["1e15"] * (room // 5 - 1))
     event = json.dumps(transaction(many=[0]), separators=(",", ":")).replace("[0]", f"[{numbers}]")
     assert door.post(EVENTS, content=event, headers=JSON).status_code == 202
     assert door.post(EVENTS, content=event.replace('"EUR"', '"XXX"'), headers=JSON).status_code == 422
-    [taken], [kept] = house.records("transactions"), house.records("rejected")
-    assert MAX_RECORD_BYTES // 2 < len(taken.value) < MAX_RECORD_BYTES
-    assert MAX_RECORD_BYTES // 2 < len(kept.value) < MAX_RECORD_BYTES
+    [taken], [kept] = house.values("transactions"), house.rejected()
+    assert len(house.records("transactions")[0].value) < CLAIM_BYTES > len(house.records("rejected")[0].value)
+    assert taken["sealed"] is None is kept.sealed
+    revealed = reveal(house.envelopes, load_schema("transactions"), taken)
+    assert revealed == PERSONAL | {"many": [1e15] * (room // 5 - 1)}
+    assert json.loads(open_rejected(house.envelopes, kept)) == json.loads(event) | {"currency": "XXX"}
     assert str(MAX_EVENT_BYTES) in problem(door.post(EVENTS, content=event + " " * 20, headers=JSON), 413)["detail"]
     assert len(house.records("transactions")) == 1
 
 
-def test_a_large_undecodable_body_is_kept_in_part(house, door):
-    problem(door.post(EVENTS, content=b"[" + b"x" * (MAX_BODY_BYTES - 1), headers=JSON), 422)
+def test_a_large_event_is_not_taken_when_it_cannot_be_claimed(house, door, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as failing:
+        failing.setattr("os.pwrite", full)
+        refused = door.post(EVENTS, json=transaction(many=["x" * CLAIM_BYTES]))
+        assert problem(refused, 503)["detail"].startswith("claims")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert door.post(EVENTS, json=transaction("tx-2")).status_code == 202
+    assert door.post(EVENTS, json=transaction(many=["x" * CLAIM_BYTES])).status_code == 202
+    assert len(house.records("transactions")) == 2
+
+
+def test_a_large_undecodable_body_is_kept(house, door):
+    body = b"[" + b"x" * (MAX_BODY_BYTES - 1)
+    problem(door.post(EVENTS, content=body, headers=JSON), 422)
     [kept] = house.rejected()
-    assert open_rejected(house.keys, kept) == b"[" + b"x" * (MAX_EVENT_BYTES - 1)
+    assert open_rejected(house.envelopes, kept) == body
 
 
 def test_who_is_not_known_is_asked_to_sign_in(house, door):

@@ -71,7 +71,7 @@ def test_a_row_that_fails_is_rejected_and_the_others_are_taken(spoken, tmp_path)
         *((5, "decode", None), (6, "decode", None)),
     ]
     assert {each.file for each in told} == {"spoiled.ndjson"}
-    originals = [open_rejected(house.keys, each) for each in told]
+    originals = [open_rejected(house.envelopes, each) for each in told]
     assert json.loads(originals[0]) == {name: value for name, value in rows[1].items() if name != "cvv"}
     assert b"123" not in b"".join(originals[3:])
     for each in told:
@@ -88,6 +88,23 @@ def test_a_mapping_that_does_not_fit_refuses_the_file_and_the_next_is_taken(spok
     assert ingest.take(packed(tmp_path, "again.csv", b"a,b\n1,2\n")).state == "refused"
     assert len(house.records("rejected")) == told
     assert ingest.take(packed(tmp_path, "good.csv", encoded(payments(3)[2:], "csv"))).state == "taken"
+
+
+def test_a_bad_cell_is_the_fault_of_its_row(spoken, tmp_path):
+    house, _ = spoken
+    as_it_is = MAPPING.replace(b"CAST(round(amount * 100) AS BIGINT)", b"cents").split(b"columns:")[0]
+    as_it_is = as_it_is.replace(b"CAST(customer AS VARCHAR)", b"customer").replace(b"CAST(card AS VARCHAR)", b"card")
+    with ingesting(house, mapping=as_it_is) as ingest:
+        rows = "paid,customer,card,cents\n2024-05-01,007,4111111111111111,1\n2024-05-01,8,4111111111111111,x\n"
+        result = ingest.take(packed(tmp_path, "cents.csv", rows.encode()))
+        assert (result.taken, result.rejected) == (1, 1), result
+        assert revealed(house)[-1]["customer_id"] == "007"
+        told = house.rejected()[-1]
+        assert (told.row, told.step) == (2, "map")
+        assert told.reason.startswith("map: column cents: wanted int64")
+        # Amounts in units are no cents: that is the fault of the mapping.
+        units = ingest.take(packed(tmp_path, "units.csv", rows.replace(",1\n", ",1.25\n").replace(",x", ",2").encode()))
+    assert (units.state, "write the CAST" in (units.reason or "")) == ("refused", True)
 
 
 def test_what_may_not_be_kept_is_not_read(spoken, tmp_path):

@@ -13,6 +13,15 @@ from tests.intake.test_events import EVENTS, JSON
 from tidegate.ports.hotstore import Projection
 from tidegate.streams.schema import STREAMS, load_schema
 
+CONSUMER_PARTS = (
+    *("", "/subscription", "/assignments", "/offsets", "/records"),
+    *("/positions", "/positions/beginning", "/positions/end"),
+)
+TOPIC_PARTS = (
+    *("", "/{topic}", "/{topic}/configs", "/{topic}/configs/{name}", "/{topic}/records", "/{topic}/records:batch"),
+    *(f"/{{topic}}/partitions{part}" for part in ("", "/{partition}", "/{partition}/offset")),
+)
+
 
 def schema_of(description, schema):
     return Draft202012Validator(schema | {"components": description["components"]})
@@ -45,12 +54,35 @@ def test_it_is_valid_and_complete(house, door):
         "/healthz",
         "/readyz",
         "/metrics",
+        "/topics",
+        "/topics/{topic}",
+        "/topics/{topic}/partitions",
+        "/topics/{topic}/partitions/{partition}",
+        "/topics/{topic}/partitions/{partition}/offsets",
+        "/consumers/{group}",
+        *(f"/consumers/{{group}}/instances/{{instance}}{part}" for part in CONSUMER_PARTS),
+        "/v3/clusters",
+        "/v3/clusters/{cluster_id}",
+        *(f"/v3/clusters/{{cluster_id}}/topics{part}" for part in TOPIC_PARTS),
+        "/subjects",
+        "/subjects/{subject}",
+        "/subjects/{subject}/versions",
+        "/subjects/{subject}/versions/{version}",
+        "/subjects/{subject}/versions/{version}/schema",
+        "/schemas/types",
+        "/schemas/ids/{schema_id}",
+        "/schemas/ids/{schema_id}/versions",
+        "/compatibility/subjects/{subject}/versions/{version}",
+        "/config",
+        "/config/{subject}",
     }
     assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, operations in description["paths"].items():
         for operation in operations.values():
             is_open = path in ("/healthz", "/readyz", "/metrics", "/v1/sign-in")
-            assert operation.get("security", description["security"]) == ([] if is_open else [{"bearer": []}])
+            assert operation.get("security", description["security"]) == (
+                [] if is_open else [{"bearer": []}, {"basic": []}]
+            )
             assert operation["summary"]
             assert "HTTPValidationError" not in str(operation)
 

@@ -170,7 +170,7 @@ def test_every_naughty_string_comes_back_as_it_was_sent(house, door):
             assert not text.strip(), result
             continue
         record = house.hotstore.transaction(f"n-{i}")
-        revealed = reveal(house.keys, schema, record)
+        revealed = reveal(house.envelopes, schema, record)
         assert (revealed["billing_address"], revealed["unknown"]) == (text, {"text": text})
         if i % 20 == 0:
             assert door.post(f"/v1/transactions/n-{i}/reveal", headers=ops).json() == revealed

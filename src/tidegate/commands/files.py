@@ -36,7 +36,7 @@ def ingest(
     from tidegate.intake.ingest import Ingest
     from tidegate.settings import read_settings
     from tidegate.streams.schema import load_schema
-    from tidegate.wiring import open_clock, open_keys, open_log
+    from tidegate.wiring import open_clock, open_envelopes, open_log
 
     load_schema(stream)
     read = read_mapping(mapping) if mapping else None
@@ -45,12 +45,12 @@ def ingest(
     settings = read_settings(data=data)
     with _found(source) as files, progress_bar("ingest", hidden=as_json) as progress:
         # The key ring is made before the processes that decode open it.
-        log, _ = open_log(settings), open_keys(settings).close()
+        log, _ = open_log(settings), open_envelopes(settings).close()
         task = progress.add_task("ingest", total=None)
         taking = Ingest(
             log,
             open_clock(),
-            partial(open_keys, settings),
+            partial(open_envelopes, settings),
             stream=stream,
             mapping=(read.name, read.text) if read else None,
             workers=len(os.sched_getaffinity(0)),

@@ -70,6 +70,7 @@ class Container:
         if not isinstance(written, dict) or cast("dict[str, Any]", written).get("type") != "record":
             raise _fault(f"file {name}", "wanted an Avro container of records")
         self.fields: list[dict[str, Any]] = written["fields"]
+        self.codec: str = self._reader.codec
 
     def blocks(self) -> Iterator[tuple[int, Callable[[], list[dict[str, Any]]]]]:
         """Of each block, how many records it has, and what decodes them."""

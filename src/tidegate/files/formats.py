@@ -55,24 +55,34 @@ def kind_of(path: Path) -> Kind:
     """
     if not path.is_file():
         raise NotFoundError(f"file {path.name}: there is no such file")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    named = _ENCODINGS.get(suffixes[-1]) if suffixes else None
-    suffix = suffixes[-1 - (named is not None)] if len(suffixes) > (named is not None) else ""
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"file {path.name}: wanted a file named *{', *'.join(FORMATS)}, or one of them packed as .gz or .zst"
-        )
+    form = format_of(path.name)
+    named = _ENCODINGS.get(path.suffix.lower())
     with path.open("rb") as file:
         begin = file.read(_MARK_BYTES)
     packed: Encoding | None = next((encoding for mark, encoding in _PACKED if begin.startswith(mark)), None)
     marked = next((form for mark, form in _MARKS if begin.startswith(mark)), None)
-    form = FORMATS[suffix]
     if packed != named or (packed is None and marked not in (form, None)):
         found = packed or marked or "something else"
-        raise refusal(path.name, f"its name says {suffixes[-1][1:]}, its first bytes are those of {found}")
+        raise refusal(path.name, f"its name says {path.suffix[1:]}, its first bytes are those of {found}")
     if form in ("parquet", "orc") and packed:
         raise refusal(path.name, f"{form} packs its own columns; send it without {packed}")
     return Kind(form, packed)
+
+
+def format_of(name: str) -> Format:
+    """The format that a file's name says.
+
+    Raises:
+        UsageError: its name ends with none of the suffixes that are read.
+    """
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    if suffixes and suffixes[-1] in _ENCODINGS:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in FORMATS:
+        raise UsageError(
+            f"file {name}: wanted a file named *{', *'.join(FORMATS)}, or one of them packed as .gz or .zst"
+        )
+    return FORMATS[suffixes[-1]]
 
 
 def refusal(name: str, what: str) -> DecodeError:

@@ -134,7 +134,7 @@ class Mapper:
         """The columns that the mapping reads. A row with a value that is not of its column's type has a fault, and
         NULL there.
         """
-        convert = _cells_as if self._is_text else _values_as
+        convert = typed_cells if self._is_text else typed_values
         arrays: list[pa.Array[Any]] = []
         for field in self.types:
             values = [row.get(field.name) for row in rows]
@@ -161,7 +161,7 @@ def _without(typed: pa.RecordBatch, faults: dict[int, EventError]) -> pa.RecordB
 Convert = Callable[[Sequence[Any], pa.DataType], "pa.Array[Any]"]
 
 
-def _cells_as(cells: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
+def typed_cells(cells: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
     """Cells of text as a type, as Arrow's CSV reader has it: the empty text is NULL."""
     texts: Any = pa.array(cells, pa.string())
     if not pa.types.is_string(wanted):
@@ -170,7 +170,7 @@ def _cells_as(cells: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
     return filled if pa.types.is_string(wanted) else filled.cast(wanted)
 
 
-def _values_as(values: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
+def typed_values(values: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
     """Values of JSON as a type: times are texts in it."""
     if pa.types.is_temporal(wanted) and any(isinstance(value, str) for value in values):
         return pa.array(values, pa.string()).cast(wanted)
@@ -196,18 +196,38 @@ def _not_of_type(field: pa.Field[Any]) -> EventError:
 
 
 def _guessed(mapping: Mapping, names: Sequence[str], begin: Sequence[Row], *, is_text: bool) -> pa.Schema:
-    """The types of columns: those that the mapping says, and Arrow's guess from the first rows."""
+    """The types of columns: those that the mapping says, and Arrow's guess from the first rows. The guess that a cell
+    is a text gives way to what its field wants, so that one bad cell is the fault of its row; a text of digits stays
+    one, whatever the guess, with the 0 that it may begin with.
+    """
     open_names = [name for name in names if name not in mapping.columns]
     told = [pa.field(name, mapping.columns[name]) for name in names if name in mapping.columns]
-    guess = _guessed_csv if is_text else _guessed_json
     try:
-        guessed = guess(open_names, begin) if open_names else pa.schema([])
+        guessed = guessed_types(open_names, begin, is_text=is_text) if open_names else pa.schema([])
     except pa.ArrowException:
         raise MappingError(
             f"mapping {mapping.name}: the type of one of the columns {', '.join(open_names)} differs from row to row; "
             "write it under `columns`"
         ) from None
-    return pa.schema([*told, *guessed])
+    cells = mapping.cells() if is_text else {}
+    either = [
+        field.with_type(cells[field.name])
+        if field.name in cells and pa.string() in (field.type, cells[field.name])
+        else field
+        for field in guessed
+    ]
+    return pa.schema([*told, *either])
+
+
+def guessed_types(names: Sequence[str], begin: Sequence[Row], *, is_text: bool) -> pa.Schema:
+    """Arrow's guess of the types of columns from a file's first rows; a column that is empty there is a text.
+
+    Raises:
+        pyarrow.ArrowException: the type of a column differs from row to row.
+    """
+    guessed = _guessed_csv(names, begin) if is_text else _guessed_json(names, begin)
+    # What is empty at the beginning may hold any text further down.
+    return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in guessed])
 
 
 def _guessed_csv(names: Sequence[str], begin: Sequence[Row]) -> pa.Schema:
@@ -216,21 +236,14 @@ def _guessed_csv(names: Sequence[str], begin: Sequence[Row]) -> pa.Schema:
     rows.writerow(names)
     rows.writerows([row.get(name, "") for name in names] for row in begin)
     options = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
-    read = pyarrow.csv.read_csv(
+    return pyarrow.csv.read_csv(
         io.BytesIO(text.getvalue().encode()), parse_options=options, convert_options=csv_conversion({})
-    )
-    return _without_null(read.schema)
+    ).schema
 
 
 def _guessed_json(names: Sequence[str], begin: Sequence[Row]) -> pa.Schema:
     lines = [_encoder.encode({name: row[name] for name in names if name in row}) for row in begin]
-    read = pyarrow.json.read_json(io.BytesIO(b"\n".join(lines) or b"{}"))
-    return _without_null(read.schema)
-
-
-def _without_null(schema: pa.Schema) -> pa.Schema:
-    """A column that is empty at the beginning may hold any text further down."""
-    return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in schema])
+    return pyarrow.json.read_json(io.BytesIO(b"\n".join(lines) or b"{}")).schema
 
 
 def _as_json(mapped: pa.Table) -> pa.Table:

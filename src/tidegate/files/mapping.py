@@ -44,6 +44,8 @@ _ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
 }
 
+_CELLS = {kind: _ARROW[kind] for kind in ("string", "long", "double", "boolean")} | {"enum": pa.string()}
+
 #: What one scalar expression over one row may not hold.
 _FORBIDDEN = (exp.Query, exp.Window, exp.AggFunc, exp.UDTF, exp.Star, exp.Columns, exp.Placeholder, exp.Parameter)
 
@@ -69,7 +71,7 @@ class Mapping(msgspec.Struct, frozen=True):
     `expressions` are SQL by field of the stream; without one for `event_id`, the door names a row by its file and its
     place there. `is_fraud` is SQL of the label, if the source has one, which becomes
     known `known_after_us` microseconds after the event. `columns` are the types of the source's columns where its
-    format has none of its own (CSV, JSON lines) and a guess would be wrong: an id of digits that begins with 0.
+    format has none of its own (CSV, JSON lines) and a guess would be wrong.
     """
 
     name: str
@@ -88,6 +90,19 @@ class Mapping(msgspec.Struct, frozen=True):
             for text in texts
             for column in sqlglot.parse_one(text, dialect="duckdb").find_all(exp.Column)
         )
+
+    def cells(self) -> dict[str, pa.DataType]:
+        """Columns that become a field as they are, and nothing else, with the type of that field: what their cells say
+        in a format of texts. Times are written in many ways and not among them.
+        """
+        types: dict[str, set[pa.DataType | None]] = {}
+        kinds = {field.name: field.kind for field in _columns(self.schema)} | {IS_FRAUD: "boolean"}
+        for field, text in [*self.expressions.items(), *([(IS_FRAUD, self.is_fraud)] if self.is_fraud else [])]:
+            tree = sqlglot.parse_one(text, dialect="duckdb")
+            whole = _CELLS.get(kinds[field]) if isinstance(tree, exp.Column) else None
+            for column in tree.find_all(exp.Column):
+                types.setdefault(column.parts[0].name, set()).add(whole)
+        return {name: taken for name, (taken, *others) in types.items() if taken is not None and not others}
 
     def bind(self, connection: duckdb.DuckDBPyConnection, source: Source) -> str:
         """The SELECT list that makes the stream's columns out of a source's.

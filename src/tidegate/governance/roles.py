@@ -11,12 +11,14 @@ from tidegate.ports.identity import Principal, Role
 
 Permission = Literal[
     "events:write",
+    "events:read",
     "decisions:request",
     "decisions:read",
     "alerts:read",
     "labels:write",
     "lists:write",
     "personal:reveal",
+    "rejected:retry",
     "audit:read",
     "lake:query",
     "metrics:read",
@@ -30,10 +32,18 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         "source": frozenset({"events:write", "decisions:request"}),
         "fraud_ops": frozenset(
-            {"alerts:read", "decisions:read", "labels:write", "lists:write", "personal:reveal", "metrics:read"}
+            {
+                *("alerts:read", "decisions:read", "metrics:read"),
+                *("labels:write", "lists:write", "personal:reveal", "rejected:retry"),
+            }
         ),
-        "analyst": frozenset({"alerts:read", "decisions:read", "lake:query", "metrics:read", "detectors:release"}),
-        "data_scientist": frozenset({"decisions:read", "lake:query", "metrics:read"}),
+        "analyst": frozenset(
+            {
+                *("alerts:read", "decisions:read", "events:read", "lake:query", "metrics:read"),
+                *("detectors:release", "rejected:retry"),
+            }
+        ),
+        "data_scientist": frozenset({"decisions:read", "events:read", "lake:query", "metrics:read"}),
         "auditor": frozenset({"alerts:read", "decisions:read", "audit:read", "metrics:read"}),
         "admin": frozenset({"alerts:read", "decisions:read", "metrics:read", "admin"}),
     }

@@ -16,6 +16,9 @@ from tidegate.streams.batch import to_batch
 from tidegate.streams.control import DETECTORS
 from tidegate.streams.schema import Schema, load_schema
 
+#: The engine's group: what decides sees what it took, in the order in which it took it.
+GROUP = "engine"
+
 #: Records decided at once: enough that what a batch costs once is nothing beside its records, few enough that the last
 #: of them does not wait for long.
 BATCH_RECORDS = 4096
@@ -47,7 +50,7 @@ def schemas_of(streams: Iterable[str]) -> dict[str, Schema]:
 
 
 def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
-    """What stands between `start` (where a partition is missing: its first record) and `ends`, in order of append."""
+    """What stands between `start` (where a partition is missing: its first record) and `ends`, in the log's order."""
     at = {place: start.get(place, 0) for place in ends}
     while behind := {place: offset for place, offset in at.items() if offset < ends[place]}:
         batch = [record for record in log.read(behind, BATCH_RECORDS) if record.offset < ends[record.place]]
@@ -60,6 +63,18 @@ def batches(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record
 def records_before(log: Log, ends: Positions) -> Iterator[Record]:
     """All records before `ends`, from the first that the log holds on."""
     return (record for batch in batches(log, {}, ends) for record in batch)
+
+
+def taken(log: Log, start: Positions, ends: Positions) -> Iterator[list[Record]]:
+    """What the engine took between `start` (where a partition is missing: its first record) and `ends`, in its order:
+    both are places in it.
+    """
+    for batch in log.history(GROUP, start, list(dict.fromkeys(place.topic for place in ends))):
+        before = [record for record in batch if record.offset < ends.get(record.place, 0)]
+        if before:
+            yield before
+        if len(before) < len(batch):
+            return
 
 
 def runs(records: Iterable[Record]) -> Iterator[tuple[list[Record], Record | None]]:

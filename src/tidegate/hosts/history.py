@@ -50,7 +50,7 @@ def of_file(path: Path, mapping: Mapping, progress: Progress, further: Sequence[
 
 
 def of_log(log: Log, streams: Sequence[str], progress: Progress) -> Batches:
-    """In order of append, from the first record that the log holds to what was its end at the start."""
+    """In the log's order, from the first record that the log holds to what was its end at the start."""
     ends = log.ends(streams)
     done, total = 0, sum(ends.values())
     for batch in batches(log, {}, ends):

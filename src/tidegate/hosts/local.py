@@ -25,7 +25,7 @@ import msgspec
 
 from tidegate.errors import FencedError
 from tidegate.hosts.alerts import alert_of, shown
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.forecast import Excess
 from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.recovery import Recovery
@@ -40,8 +40,6 @@ from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
-
-GROUP = "engine"
 
 #: Records decided and committed at once.
 _BATCH_RECORDS = BATCH_RECORDS
@@ -126,9 +124,12 @@ class LocalHost:
         except FencedError as error:
             _log.warning("engine ends: %s", error)
         finally:
-            self._rollout.close()
-            self._recovery.close()
-            self._consumer.close()
+            self.close()
+
+    def close(self) -> None:
+        self._rollout.close()
+        self._recovery.close()
+        self._consumer.close()
 
     def _keep(self) -> None:
         kernels = [(deciding.kernel, deciding.watch.counts) for deciding in self._rollout.deciding]
@@ -139,15 +140,16 @@ class LocalHost:
 
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""
-        polled_ms = self._clock.now_ms()
+        polled_ms, start, seen = self._clock.now_ms(), read, 0
         entries: list[Entry] = []
         for run, control in runs(records):
             entries += self._decide_run(run, read, polled_ms)
-            read = read | after(run)
+            read, seen = read | after(run), seen + len(run)
             if control is not None:
                 read |= after([control])
-                if not self._rollout.follow(control):
+                if not self._rollout.follow(control, start, records[:seen]):
                     entries.append(self._rejected(control, "a version of a detector, or a rule's demotion"))
+                seen += 1
         return entries
 
     def _decide_run(self, records: Sequence[Record], read: Positions, polled_ms: int) -> list[Entry]:

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from tidegate.errors import MappingError, TidegateError
+from tidegate.files.formats import kind_of
 from tidegate.files.mapping import Mapping
 from tidegate.files.source import ROW, Source, open_source
 from tidegate.hosts.checkpoint import Position
@@ -53,7 +54,7 @@ def ordered_rows(
         UsageError: the source's format is unknown.
         MappingError: the source can't be read, or the mapping does not fit it.
     """
-    source = open_source(path, mapping.columns, mapping.source_columns())
+    source = _open(path, mapping)
     reading = _Reading(source, progress)
     with duckdb.connect(
         config={"enable_external_access": "false", "temp_directory": str(spill), "memory_limit": SORT_MEMORY}
@@ -123,13 +124,21 @@ def _conditions(span: Span, order: Order, after: Position | None) -> tuple[str, 
     return " AND ".join(conditions), values
 
 
+def _open(path: Path, mapping: Mapping) -> Source:
+    types = mapping.columns
+    if kind_of(path).format == "csv":
+        # What is a text stays one, whatever Arrow would guess: an id of digits may begin with 0.
+        types = {name: kind for name, kind in mapping.cells().items() if pa.types.is_string(kind)} | types
+    return open_source(path, types, mapping.source_columns())
+
+
 def _blame(path: Path, mapping: Mapping, error: Exception) -> MappingError:
     """Find the field whose expression fails, by going through the source once a field. DuckDB's own message is not
     passed on: it quotes the value at fault.
     """
     expressions = mapping.expressions | ({"label.is_fraud": mapping.is_fraud} if mapping.is_fraud else {})
     for field, expression in expressions.items():
-        source = open_source(path, mapping.columns, mapping.source_columns())
+        source = _open(path, mapping)
         with duckdb.connect(config={"enable_external_access": "false"}) as connection:
             connection.register("source", pa.RecordBatchReader.from_batches(source.schema, source.batches))
             try:

@@ -11,11 +11,10 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, schemas_of
 from tidegate.hosts.controls import CONTROL, controls
 from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
-from tidegate.hosts.local import GROUP
 from tidegate.hosts.recovery import keep_next
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.decisions import Decisions
@@ -196,15 +195,13 @@ def _fill(log: Log, snapshots: Snapshots, lake: Callable[[], Lake], detector: De
     if any(first.values()):
         for arrived in of_lake(lake(), detector.streams, lambda _done, _total: None, before=first):
             firings.add(kernel.decide(arrived))
-    # Read without an end: what was read is then all that had been appended up to one moment, in all topics.
-    at: Positions = dict.fromkeys(log.ends([*detector.streams, DETECTORS]), 0)
-    while records := log.read(at, BATCH_RECORDS):
+    topics = [*detector.streams, DETECTORS]
+    at: Positions = dict.fromkeys(log.ends(topics), 0)
+    for records in log.history(GROUP, {}, topics):
         firings.add(kernel.decide(arrivals(records, schemas_of(detector.streams)).by_stream))
         at |= after(records)
         done += len(records)
         progress(done)
-        if len(records) < BATCH_RECORDS:
-            break
     keep_next(snapshots, kernel, at)
     return firings.forecast()
 

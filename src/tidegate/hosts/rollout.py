@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tidegate.hosts.arrivals import arrivals, batches, runs, schemas_of
+from tidegate.hosts.arrivals import arrivals, runs, schemas_of, taken
 from tidegate.hosts.controls import CONTROL, beginnings, controls, detector_of
 from tidegate.hosts.forecast import Watch
 from tidegate.hosts.preparation import Preparation
@@ -33,7 +33,6 @@ from tidegate.streams.control import (
     Warm,
     decode_control,
 )
-from tidegate.streams.schema import STREAMS
 
 
 class Deciding:
@@ -86,8 +85,10 @@ class Rollout:
         """What is read by all that decides."""
         return list(dict.fromkeys(stream for each in self.deciding for stream in each.detector.streams))
 
-    def follow(self, record: Record) -> bool:
-        """Take a control record in its place; False if it can't be followed, and all stays as it was."""
+    def follow(self, record: Record, read: Positions, before: Sequence[Record]) -> bool:
+        """Take a control record in its place: after what was `read` and the records `before` it in the same batch.
+        False if it can't be followed, and all stays as it was.
+        """
         control = self._controls.read(record.value)
         match control:
             case None:
@@ -95,10 +96,10 @@ class Rollout:
             case Part() | Warm():
                 return True
             case Candidate():
-                self._prepare(control, record)
+                self._prepare(control)
                 return True
             case Release() | Demotion():
-                return self._turn(control, record)
+                return self._turn(control, read, before)
 
     def warmed(self) -> list[Candidate]:
         """The candidates that have become ready since this was asked last."""
@@ -111,11 +112,11 @@ class Rollout:
         for name in list(self._preparing):
             self._give_up(name)
 
-    def _prepare(self, candidate: Candidate, record: Record) -> None:
+    def _prepare(self, candidate: Candidate) -> None:
         if self._status == "shadow":
             return
         self._give_up(candidate.detector)
-        preparation = Preparation(self._log, self._snapshots, self._models, candidate, record.offset + 1)
+        preparation = Preparation(self._log, self._snapshots, self._models, candidate)
         self._preparing[candidate.detector] = preparation
         self._untold.append(preparation)
 
@@ -125,32 +126,32 @@ class Rollout:
             preparation.give_up()
             self._untold = [each for each in self._untold if each is not preparation]
 
-    def _turn(self, control: Release | Demotion, record: Record) -> bool:
+    def _turn(self, control: Release | Demotion, read: Positions, before: Sequence[Record]) -> bool:
         name = control.detector
-        prepared = self._prepared(control) if isinstance(control, Release) else None
+        prepared = self._prepared(control, before) if isinstance(control, Release) else None
         standing = self._stand(control)
         if standing is None:
             return False
-        release, before = self._release(standing), self._deciding.get(name)
+        release, former = self._release(standing), self._deciding.get(name)
         if release is None:
             self._deciding.pop(name, None)
             return True
-        if before is None or before.release.version != release.version:
-            kernel = prepared or self._warm_kernel(release, record)
+        if former is None or former.release.version != release.version:
+            kernel = prepared or self._warm_kernel(release, read, before)
             self._deciding[name] = Deciding(kernel, release, Watch(release.forecast))
-        elif before.release is not release:
-            self._deciding[name] = Deciding(before.kernel, release, Watch(release.forecast))
+        elif former.release is not release:
+            self._deciding[name] = Deciding(former.kernel, release, Watch(release.forecast))
         self._demote(name, standing)
         return True
 
-    def _prepared(self, release: Release) -> Kernel | None:
+    def _prepared(self, release: Release, before: Sequence[Record]) -> Kernel | None:
         """The kernel that was made ready for a version that goes live now. What else was made ready is given up."""
         preparation = self._preparing.get(release.detector)
         if preparation is None or release.status == "shadow":
             return None
         kernel = None
         if (release.version, release.status) == (preparation.candidate.version, "live"):
-            kernel = preparation.kernel()
+            kernel = preparation.kernel(before)
         self._give_up(release.detector)
         if kernel is not None:
             self._compiled[release.detector, release.version] = kernel.detector
@@ -178,18 +179,14 @@ class Rollout:
     def _kernel(self, release: Release) -> Kernel:
         return Kernel(self._compiled[release.detector, release.version])
 
-    def _warm_kernel(self, release: Release, until: Record) -> Kernel:
+    def _warm_kernel(self, release: Release, read: Positions, before: Sequence[Record]) -> Kernel:
         """A new kernel that has seen all that stands before a control record."""
         kernel = self._kernel(release)
         streams = kernel.detector.streams
-        ends = self._log.ends([*streams, DETECTORS])
-        start, _ = restore(self._snapshots, kernel, {**self._log.ends(STREAMS), CONTROL: until.offset})
-        for batch in batches(self._log, {**start, CONTROL: until.offset}, ends):
-            places = [record.place for record in batch]
-            end = places.index(CONTROL) if CONTROL in places else len(batch)
-            kernel.decide(arrivals(batch[:end], schemas_of(streams)).by_stream)
-            if end < len(batch):
-                break
+        start, _ = restore(self._snapshots, kernel, read)
+        for batch in taken(self._log, start, _of(read, streams)):
+            kernel.decide(arrivals(batch, schemas_of(streams)).by_stream)
+        kernel.decide(arrivals(before, schemas_of(streams)).by_stream)
         return kernel
 
     def _resumed(self, release: Release, read: Positions) -> Deciding:
@@ -199,8 +196,7 @@ class Rollout:
         deciding = Deciding(kernel, release, Watch(release.forecast, counts))
         counting = release.from_start or counts is not None
         streams = kernel.detector.streams
-        ends = {place: offset for place, offset in read.items() if place.topic in (*streams, DETECTORS)}
-        for batch in batches(self._log, start, ends):
+        for batch in taken(self._log, start, _of(read, streams)):
             for run, record in runs(batch):
                 decisions = kernel.decide(arrivals(run, schemas_of(streams)).by_stream)
                 if counting:
@@ -209,6 +205,10 @@ class Rollout:
                     deciding.watch = Watch(release.forecast)
                     counting = True
         return deciding
+
+
+def _of(read: Positions, streams: Sequence[str]) -> Positions:
+    return {place: offset for place, offset in read.items() if place.topic in (*streams, DETECTORS)}
 
 
 def _is(release: Release, record: Record) -> bool:

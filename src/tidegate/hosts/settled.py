@@ -14,9 +14,8 @@ import msgspec
 import numpy as np
 
 from tidegate.hosts.alerts import alert_of, shown
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, schemas_of
 from tidegate.hosts.causes import Causes, Stray, cause_of
-from tidegate.hosts.local import GROUP as ENGINE
 from tidegate.hosts.time_order import First, Item, TimeOrder
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.policy import OUTCOMES
@@ -107,7 +106,7 @@ class SettledPass:
     def read(self) -> int:
         """Take what the engine has decided by now; how many records."""
         at = self._places(streams=True)
-        batch = next(self._log.history(ENGINE, at, [*self._schemas, DETECTORS]), [])
+        batch = next(self._log.history(GROUP, at, [*self._schemas, DETECTORS]), [])
         # What it has committed it has decided: the decisions are there.
         while not all(map(self._is_decided, batch)) and self._read_decisions():
             pass

@@ -1,8 +1,9 @@
 """The shadow host: versions that decide beside the live ones, and are not acted on.
 
-It reads the company's log and writes nothing to it, not even how far it has read: its decisions stand in a log of its
-own, with its position beside them. So whatever becomes of it (it dies, stands still, grows), no commit of the engine
-waits for it and no record is kept for it. What it missed because the log has let it go, it never decides.
+It sees what the engine took from the company's log, in its order, and writes nothing to it, not even how far it has
+read: its decisions stand in a log of its own, with its position beside them. So whatever becomes of it (it dies,
+stands still, grows), no commit of the engine waits for it and no record is kept for it. What it missed because the log
+has let it go, it never decides.
 
     decisions   as the engine's: id `<detector>:<version>:<event_id>`, key `<event_id>`
     positions   how far the company's log was read, with the decisions that came of it in one transaction
@@ -11,11 +12,11 @@ waits for it and no record is kept for it. What it missed because the log has le
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, inputs_of, runs, schemas_of
+from tidegate.hosts.arrivals import GROUP, arrivals, inputs_of, runs, schemas_of
 from tidegate.hosts.rollout import Rollout
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record, TopicPartition, after
@@ -47,19 +48,26 @@ class ShadowHost:
         read = _last_position(own)
         self._at = {place: read.get(place, 0) for place in log.ends([*STREAMS, DETECTORS])}
         self._rollout = Rollout(log, snapshots, [], self._at, "shadow", models=models)
+        self._history: Iterator[list[Record]] = iter(())
         self._expired_ms = clock.now_ms()
 
     def step(self) -> int:
         """Decide what is there; how many records were read."""
-        records = self._log.read(self._at, BATCH_RECORDS)
+        records = next(self._history, None)
+        if records is None:
+            self._history = self._log.history(GROUP, self._at, [*STREAMS, DETECTORS])
+            records = next(self._history, [])
         if records:
             entries: list[Entry] = []
+            start, seen = dict(self._at), 0
             for run, control in runs(records):
                 entries += self._decide(run)
                 self._at |= after(run)
+                seen += len(run)
                 if control is not None:
                     self._at |= after([control])
-                    self._rollout.follow(control)
+                    self._rollout.follow(control, start, records[:seen])
+                    seen += 1
             position = [(place.topic, place.partition, offset) for place, offset in self._at.items()]
             entries.append(Entry(POSITIONS, POSITIONS, _encode(position), self._clock.now_ms()))
             self._own.append(entries)

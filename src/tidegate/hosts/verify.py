@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.hosts.arrivals import arrivals, batches, inputs_of, records_before, runs, schemas_of
+from tidegate.hosts.arrivals import GROUP, arrivals, inputs_of, records_before, runs, schemas_of
 from tidegate.hosts.controls import beginnings, controls, detector_of
 from tidegate.hosts.differences import Difference, by_name, differences
 from tidegate.kernel.decide import Kernel
@@ -209,7 +209,8 @@ class _Pass:
         self._stored = (record for record in stored if _named(record)[0] == name)
         streams = dict.fromkeys(stream for detector in self._versions.values() for stream in detector.streams)
         self._schemas = schemas_of(list(streams))
-        self._ends = log.ends([*streams, DETECTORS])
+        self._topics = [*streams, DETECTORS]
+        self._ends = log.ends(self._topics)
         self._ahead: list[_Claim] = []
         self._shortened = False
         self.total = sum(self._ends.values())
@@ -222,7 +223,7 @@ class _Pass:
         kernels = {version: Kernel(detector) for version, detector in self._versions.items()}
         at: Positions = dict.fromkeys(self._ends, 0)
         done = 0
-        for batch in batches(self._log, {}, self._ends):
+        for batch in self._log.history(GROUP, {}, self._topics):
             # Asked after each reading: a log that is in use may lose its first records meanwhile.
             self._shortened = self._shortened or _shortened(self._log, self._ends)
             for run, control in runs(batch):

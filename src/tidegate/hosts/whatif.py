@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tidegate.errors import NotFoundError, StateError, UsageError
-from tidegate.hosts.arrivals import arrivals, batches, schemas_of
+from tidegate.hosts.arrivals import arrivals, schemas_of, taken
 from tidegate.hosts.controls import version_named
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
@@ -66,7 +66,7 @@ def what_if(
     seen, done, total = _Usual(detector), 0, sum(ends.values())
     # The event is the last of what had been read.
     held: list[Record] = []
-    for batch in batches(log, {}, ends):
+    for batch in taken(log, {}, ends):
         held += batch
         before_last, held = held[:-1], held[-1:]
         kernel.decide(arrivals(before_last, schemas).by_stream)

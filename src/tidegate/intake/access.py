@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections import OrderedDict
+from contextlib import suppress
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
@@ -14,7 +16,7 @@ from tidegate.ports.identity import Identity, Principal
 #: Callers whose buckets are kept; the one that was quiet longest is forgotten, its bucket is full by then.
 _MAX_BUCKETS = 10_000
 
-_SCHEME = "bearer "
+_BEARER, _BASIC = "bearer", "basic"
 
 
 class RateLimit:
@@ -53,18 +55,26 @@ class Access:
         self._identity, self._rate = identity, rate
 
     def principal(self, request: Request) -> Principal:
-        """The principal whose API key or signed token came as `Authorization: Bearer`.
+        """The principal whose API key or signed token came as `Authorization: Bearer`, or as the password of `Basic`,
+        whose name is not looked at.
 
         Raises:
             AccessError: none came, or nobody's.
             HTTPException: 429, the principal sends more than its rate.
         """
-        credential = request.headers.get("authorization", "")
-        if credential[: len(_SCHEME)].lower() != _SCHEME:
-            raise AccessError("access: wanted `Authorization: Bearer <API key or token>`, got none", known=False)
-        principal = self._identity.who(credential[len(_SCHEME) :].strip())
+        principal = self._identity.who(_credential(request.headers.get("authorization", "")))
         self._rate.take(principal.name)
         return principal
+
+
+def _credential(given: str) -> str:
+    scheme, _, credential = given.partition(" ")
+    if scheme.lower() == _BEARER:
+        return credential.strip()
+    if scheme.lower() == _BASIC:
+        with suppress(ValueError):  # which those of base64 and of UTF-8 are
+            return b64decode(credential.strip(), validate=True).decode().partition(":")[2]
+    raise AccessError("access: wanted `Authorization: Bearer <API key or token>`, got none", known=False)
 
 
 def address_of(request: Request) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from tidegate.errors import OverloadError, TidegateError
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.journal import failed
 from tidegate.intake.limits import MAX_GROUP_EVENTS, RETRY_AFTER_S
 from tidegate.intake.metrics import Metrics
@@ -29,8 +30,8 @@ class _Job:
 class Appender:
     """Appends for the event loop that it is started in, by one thread of its own."""
 
-    def __init__(self, log: Log, metrics: Metrics) -> None:
-        self._log, self._metrics = log, metrics
+    def __init__(self, log: Log, envelopes: Envelopes, metrics: Metrics) -> None:
+        self._log, self._envelopes, self._metrics = log, envelopes, metrics
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._open = False
         self._thread = threading.Thread(target=self._run, name="appender", daemon=True)
@@ -87,6 +88,7 @@ class Appender:
     def _write(self, entries: Sequence[Entry]) -> list[Appended] | OverloadError:
         try:
             with self._metrics.append_seconds.time():
+                self._envelopes.sync()
                 appended = self._log.append(entries)
         except Exception as error:  # noqa: BLE001  # whatever stops the log: those who wait must be told
             failed("append", error)

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from tidegate.errors import DecodeError
+from tidegate.errors import DecodeError, EventError
 from tidegate.intake.limits import MAX_EVENT_BYTES
-from tidegate.intake.sensitive import may_be_sensitive, strip_sensitive
+from tidegate.intake.sensitive import is_sensitive, strip_sensitive
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
-Split = Callable[[bytes], Sequence[bytes | msgspec.Raw]]
+
+class Decoded(NamedTuple):
+    """`event` is free of sensitive authentication data, or says why there is none. `original` is kept if it is refused:
+    bytes that nobody could read, or the values by name.
+    """
+
+    event: dict[str, Any] | EventError
+    original: bytes | dict[str, Any]
+    row: int | None = None
+    """Where it stood in its file, counted from 1."""
+
+
+Raw = bytes | msgspec.Raw
+"""The JSON of one event, not decoded yet."""
+
+Split = Callable[[bytes], Sequence[Raw | Decoded]]
+"""Cuts a body into its events: each as JSON, or decoded already."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
@@ -25,7 +41,7 @@ _encoder = msgspec.json.Encoder()
 _ESCAPED_PUNCTUATION = b"\\u003"
 
 
-def split_json(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def split_json(body: bytes) -> Sequence[Raw]:
     """The bytes of each event in a JSON body: an object, or the elements of an array.
 
     Raises:
@@ -34,17 +50,17 @@ def split_json(body: bytes) -> Sequence[bytes | msgspec.Raw]:
     return _parse(_array.decode, body) if body.lstrip().startswith(b"[") else [body]
 
 
-def split_lines(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def split_lines(body: bytes) -> Sequence[Raw]:
     """The bytes of each event in an NDJSON body: its lines that are not blank."""
     return [line for line in body.split(b"\n") if line.strip()]
 
 
-def split_nothing(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def split_nothing(body: bytes) -> Sequence[Raw]:
     """The bytes of one event."""
     return [body]
 
 
-def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
+def decode(event: Raw) -> dict[str, Any]:
     """One event, without sensitive authentication data.
 
     Raises:
@@ -59,6 +75,15 @@ def decode(event: bytes | msgspec.Raw) -> dict[str, Any]:
     if _has_doubled_name(bytes(event), encoded):
         raise DecodeError("decode", "decode: wanted each name once in an object, got one twice; send it once")
     return _stripped(fields, encoded)
+
+
+def decoded(raw: Raw, row: int | None = None) -> Decoded:
+    """One event from its JSON."""
+    try:
+        event = decode(raw)
+    except EventError as error:
+        return Decoded(error, bytes(raw), row)
+    return Decoded(event, event, row)
 
 
 def stripped(fields: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +104,7 @@ def too_large(size: int) -> DecodeError:
 
 
 def _stripped(fields: dict[str, Any], encoded: bytes) -> dict[str, Any]:
-    nested = b"[" in encoded or b"{" in encoded[1:]
-    return strip_sensitive(fields) if nested or may_be_sensitive(encoded) else fields
+    return strip_sensitive(fields) if is_sensitive(fields, encoded) else fields
 
 
 _KINDS: dict[type, str] = {
@@ -100,7 +124,7 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-def _parse(read: Callable[[bytes | msgspec.Raw], Any], content: bytes | msgspec.Raw) -> Any:
+def _parse(read: Callable[[Raw], Any], content: Raw) -> Any:
     try:
         return read(content)
     except RecursionError:

@@ -18,18 +18,18 @@ from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
-from tidegate.errors import DecodeError, EventError, MappingError, TidegateError
+from tidegate.errors import DecodeError, EventError, MappingError, OverloadError, TidegateError
 from tidegate.files.columnar import rows_of
 from tidegate.files.mapped import Mapper
 from tidegate.files.mapping import parse_mapping
 from tidegate.files.rows import Chunk, Row, Rows, check_file, open_rows
 from tidegate.intake.bare import bare
-from tidegate.intake.decode import decode, stripped, too_large
+from tidegate.intake.decode import Decoded, decode, stripped, too_large
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_WORKER_BYTES
-from tidegate.intake.prepare import Decoded, Origin, Preparer
+from tidegate.intake.prepare import Origin, Preparer
 from tidegate.intake.protect import Protected
 from tidegate.intake.sensitive import is_sensitive_name
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry
 from tidegate.streams.rejected import Step
 
@@ -67,7 +67,6 @@ class Prepared(NamedTuple):
     rows: int
     rejected: int
     entries: list[Entry]
-    types: dict[str, str]
 
 
 class Failed(NamedTuple):
@@ -77,33 +76,46 @@ class Failed(NamedTuple):
     reason: str
 
 
+class Full(NamedTuple):
+    """There is no room for what is large."""
+
+    reason: str
+    retry_after_s: int
+
+
 Task = Check | Take
-Answer = Seen | Prepared | Failed | None
-"""None ends the answers to a task, or `Failed`."""
+Answer = Seen | Prepared | Failed | Full | None
+"""None ends the answers to a task, or `Failed`, or `Full`."""
 
 
-def work(link: Connection, open_keys: Callable[[], Keys], now_ms: Callable[[], int]) -> None:
+def work(link: Connection, open_envelopes: Callable[[], Envelopes], now_ms: Callable[[], int]) -> None:
     """Do what comes over the link until it is closed."""
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_WORKER_BYTES, MAX_WORKER_BYTES))
     # Each worker is one of several on the machine's cores.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    keys = open_keys()
-    preparer = Preparer(keys)
+    envelopes = open_envelopes()
+    preparer = Preparer(envelopes)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task = cast("Task", link.recv())
-            link.send(_last_answer(link, task, preparer, now_ms))
-    keys.close()
+            link.send(_last_answer(link, task, preparer, envelopes, now_ms))
+    envelopes.close()
 
 
-def _last_answer(link: Connection, task: Task, preparer: Preparer, now_ms: Callable[[], int]) -> Failed | None:
+def _last_answer(
+    link: Connection, task: Task, preparer: Preparer, envelopes: Envelopes, now_ms: Callable[[], int]
+) -> Failed | Full | None:
     """Answer a task up to the last answer, which is returned."""
     try:
         for answer in _answers(task, preparer, now_ms):
+            # What an answer tells of is written as soon as it is there.
+            envelopes.sync()
             link.send(answer)
     except OSError:
         raise
+    except OverloadError as error:
+        return Full(str(error), error.retry_after_s)
     except TidegateError as error:
         return Failed("map" if isinstance(error, MappingError) else "decode", str(error))
     except MemoryError:
@@ -114,7 +126,7 @@ def _last_answer(link: Connection, task: Task, preparer: Preparer, now_ms: Calla
     except Exception as error:  # noqa: BLE001  # a library's message may quote what it was given
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        return Failed("decode", f"decode: cannot be read ({type(error).__name__} at {place})")
+        return Failed("decode", f"decode: file {task.path.name}: cannot be read ({type(error).__name__} at {place})")
     return None
 
 
@@ -135,14 +147,13 @@ def _answers(task: Task, preparer: Preparer, now_ms: Callable[[], int]) -> Itera
         results = preparer.prepare(task.stream, decoded, origin)
         entries = [result.entry if isinstance(result, Protected) else result[1] for result in results]
         rejected = sum(not isinstance(result, Protected) for result in results)
-        yield Prepared(chunk.rows, rejected, entries, events.types)
+        yield Prepared(chunk.rows, rejected, entries)
 
 
 class _Events:
     """Decodes the chunks of one file into events of a stream."""
 
     def __init__(self, task: Take, rows: Rows) -> None:
-        self.types: dict[str, str] = {}
         self.chunks = rows.chunks
         self._stream, self._mapper = task.stream, None
         self._is_json = rows.kind.format in ("json", "ndjson")
@@ -155,7 +166,6 @@ class _Events:
                 self.chunks = chain([first], rows.chunks)
                 begin = [row for row in map(_opened, cast("Sequence[Row]", first.read())) if isinstance(row, dict)]
             self._mapper = Mapper(mapping, rows.names, rows.types, begin, is_text=rows.kind.format == "csv")
-            self.types = {field.name: str(field.type) for field in self._mapper.types}
 
     def of(self, chunk: Chunk) -> list[Decoded]:
         """An event for each row of the chunk, or why there is none."""

@@ -15,9 +15,10 @@ from tidegate.errors import NotFoundError
 from tidegate.governance.roles import may, require, require_stream
 from tidegate.intake import openapi
 from tidegate.intake.answers import DecisionAnswer, Pending, Refused, Taken
-from tidegate.intake.body import content_type, split_of
+from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, split_nothing
 from tidegate.intake.door import Door
+from tidegate.intake.formats import split_of
 from tidegate.intake.problems import MEDIA_TYPE, as_response, occurrence
 from tidegate.intake.protect import Protected, card_of
 from tidegate.ports.identity import Principal
@@ -44,15 +45,16 @@ def event_routes(door: Door) -> APIRouter:
         openapi_extra=openapi.events_body(),
     )
     async def take_events(stream: Stream, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
-        """One event as a JSON object, many as a JSON array or as NDJSON. Each is checked by the stream's schema, its
-        personal values are replaced by tokens, and it is durable in the log before it is answered. The same `event_id`
-        sent again is answered with the place of the first. What is refused is kept, sealed, in the stream `rejected`.
+        """One event as a JSON object, many as a JSON array, NDJSON, CSV or Avro, packed or not. Each is checked by the
+        stream's schema, its personal values are replaced by tokens, and it is durable in the log before it is answered.
+        The same `event_id` sent again is answered with the place of the first. What is refused is kept, sealed, in the
+        stream `rejected`.
         """
         principal = door.access.principal(request)
         if stream not in STREAMS:
             raise NotFoundError(f"stream: wanted one of {', '.join(STREAMS)}; name one in the address")
         require_stream(principal, stream)
-        split = split_of(request)
+        split = split_of(request, stream)
         async with door.bodies.read(request) as body:
             prepared = await door.intake.prepare(stream, split, body, principal.name)
             return answer_of(await door.intake.append(stream, prepared))

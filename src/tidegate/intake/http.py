@@ -22,17 +22,25 @@ from tidegate.intake.door import Door
 from tidegate.intake.events import event_routes
 from tidegate.intake.graphql_http import graphql_routes
 from tidegate.intake.journal import failed, told
+from tidegate.intake.kafka_rest_consumers import consumer_routes
+from tidegate.intake.kafka_rest_produce import produce_routes
+from tidegate.intake.kafka_rest_records import record_routes
+from tidegate.intake.kafka_rest_topics import topic_routes
+from tidegate.intake.kafka_rest_v3 import v3_routes
 from tidegate.intake.limits import RETRY_AFTER_S
 from tidegate.intake.lists import list_routes
 from tidegate.intake.metrics import Metrics
 from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
+from tidegate.intake.schema_registry import register_streams, registry_routes
 from tidegate.ports.audit import Audit
+from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
 from tidegate.ports.hotstore import HotStore
 from tidegate.ports.identity import Identity
 from tidegate.ports.keys import Keys
 from tidegate.ports.log import Log
+from tidegate.ports.schemas import Schemas
 from tidegate.streams.decision import DECISIONS, REJECTED
 from tidegate.streams.schema import STREAMS
 
@@ -47,12 +55,20 @@ _SECURITY_HEADERS = {
 }
 
 
+_ROUTES = (
+    *(event_routes, list_routes, read_routes, graphql_routes, person_routes),
+    *(produce_routes, topic_routes, consumer_routes, v3_routes, record_routes, registry_routes),
+)
+
+
 def create_app(
     *,
     log: Log,
     keys: Keys,
+    claims: Claims,
     identity: Identity,
     hotstore: HotStore,
+    schemas: Schemas,
     audit: Audit,
     clock: Clock,
     detector: str,
@@ -64,11 +80,14 @@ def create_app(
     `detector` names the detector that answers `/v1/decisions`, after `decision_timeout_ms` at the latest.
     `rate_limit_per_s` is in requests of one principal.
     """
+    register_streams(schemas)
     door = Door(
         log=log,
         keys=keys,
+        claims=claims,
         identity=identity,
         hotstore=hotstore,
+        schemas=schemas,
         audit=audit,
         clock=clock,
         detector=detector,
@@ -88,7 +107,7 @@ def create_app(
     app.openapi = lambda: openapi.describe(app)
     app.add_middleware(_Shell, metrics=door.metrics)
     add_handlers(app)
-    for routes in (event_routes, list_routes, read_routes, graphql_routes, person_routes, _operator_routes):
+    for routes in (*_ROUTES, _operator_routes):
         app.include_router(routes(door))
     return app
 

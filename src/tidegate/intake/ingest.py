@@ -15,11 +15,11 @@ from typing import Literal, cast
 
 import msgspec
 
-from tidegate.errors import DecodeError, StateError
-from tidegate.intake.decoding import Answer, Check, Failed, Prepared, Seen, Take, Task, work
+from tidegate.errors import DecodeError, OverloadError, StateError
+from tidegate.intake.decoding import Answer, Check, Failed, Full, Prepared, Seen, Take, Task, work
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.limits import MAX_WORKERS
 from tidegate.ports.clock import Clock
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry, Log
 from tidegate.streams.decision import REJECTED
 from tidegate.streams.files import FILES, FileRecord
@@ -59,16 +59,18 @@ class FileResult(msgspec.Struct, kw_only=True):
 class Worker:
     """A process that decodes and prepares, for one task after the other."""
 
-    def __init__(self, open_keys: Callable[[], Keys], now_ms: Callable[[], int]) -> None:
+    def __init__(self, open_envelopes: Callable[[], Envelopes], now_ms: Callable[[], int]) -> None:
         # Started anew, not forked: this process has threads and open databases.
         context = get_context("spawn")
         self._link, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, open_keys, now_ms), daemon=True)
+        self._process = context.Process(target=work, args=(theirs, open_envelopes, now_ms), daemon=True)
         self._process.start()
         theirs.close()
         self.ended = False
+        self._file = ""
 
     def ask(self, task: Task) -> None:
+        self._file = task.path.name
         self._link.send(task)
 
     def answer(self) -> Seen | Prepared | None:
@@ -76,6 +78,7 @@ class Worker:
 
         Raises:
             DecodeError: the file cannot be read, or the process ended of it.
+            OverloadError: there is no room for what is large.
         """
         try:
             answer = cast("Answer", self._link.recv())
@@ -83,9 +86,11 @@ class Worker:
             self.stop()
             raise DecodeError(
                 "decode",
-                f"decode: the process that read it ended (exit code {self._process.exitcode}): the file is damaged, or "
-                "made to do harm",
+                f"decode: file {self._file}: the process that read it ended (exit code {self._process.exitcode}): it "
+                "is damaged, or made to do harm; nothing more of it was taken",
             ) from None
+        if isinstance(answer, Full):
+            raise OverloadError(answer.reason, retry_after_s=answer.retry_after_s)
         if isinstance(answer, Failed):
             raise DecodeError(answer.step, answer.reason)
         return answer
@@ -99,21 +104,21 @@ class Worker:
 
 class Ingest:
     """Takes files into one stream. `mapping` is the name and the text of how rows become events; None: the columns have
-    the names of the stream's fields. `workers` is how many processes decode; the keys are opened in each.
+    the names of the stream's fields. `workers` is how many processes decode; the envelopes are opened in each.
     """
 
     def __init__(
         self,
         log: Log,
         clock: Clock,
-        open_keys: Callable[[], Keys],
+        open_envelopes: Callable[[], Envelopes],
         *,
         stream: str,
         mapping: tuple[str, bytes] | None = None,
         workers: int = 1,
         progress: Progress = lambda name, done, total: None,  # noqa: ARG005  # nobody to tell
     ) -> None:
-        self._log, self._clock, self._open_keys = log, clock, open_keys
+        self._log, self._clock, self._open_envelopes = log, clock, open_envelopes
         self._stream, self._mapping, self._progress = stream, mapping, progress
         self._wanted = min(workers, MAX_WORKERS)
         self._workers: list[Worker] = []
@@ -124,7 +129,7 @@ class Ingest:
 
         Raises:
             NotFoundError: there is no such file.
-            OverloadError: the log cannot be written now. What is taken so far is not taken again.
+            OverloadError: the log or the claims cannot be written now. What is taken so far is not taken again.
         """
         digest = _digest(path)
         before = self._journal.get(digest)
@@ -153,7 +158,6 @@ class Ingest:
                 rows=record.rows + chunk.rows,
                 taken=record.taken + chunk.rows - chunk.rejected,
                 rejected=record.rejected + chunk.rejected,
-                types=chunk.types,
             )
             *appended, _ = self._log.append([*chunk.entries, self._entry(record)])
             self._journal[digest] = record
@@ -221,9 +225,9 @@ class Ingest:
 
     def _worker(self, number: int) -> Worker:
         while len(self._workers) <= number:
-            self._workers.append(Worker(self._open_keys, self._clock.now_ms))
+            self._workers.append(Worker(self._open_envelopes, self._clock.now_ms))
         if self._workers[number].ended:
-            self._workers[number] = Worker(self._open_keys, self._clock.now_ms)
+            self._workers[number] = Worker(self._open_envelopes, self._clock.now_ms)
         return self._workers[number]
 
     def close(self) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-#: Largest request. Four of the largest events, or some thousands of usual ones: what one core checks within 100 ms.
-MAX_BODY_BYTES = 1_048_576
+#: Largest request. Some events of the largest kind, or a thousand usual ones: what one core checks within 100 ms.
+MAX_BODY_BYTES = 4 * 1_048_576
 
-#: Largest event. Sealed and written as text it grows: a number like 1e15 is written with 18 digits (3.8 times), base64
-#: adds a third. So the record of the largest event stays below the log's MAX_RECORD_BYTES.
-MAX_EVENT_BYTES = 200_000
-
-#: Largest original of a refused event: sealed, base64 adds a third, and the record stays below MAX_RECORD_BYTES.
-MAX_ORIGINAL_BYTES = 770_000
+#: Largest event: five times what the largest usual ones have, 400 KB. In the log it is small: its own fields have texts
+#: of up to MAX_TEXT_CHARS, and all else is sealed and claimed.
+MAX_EVENT_BYTES = 2 * 1_048_576
 
 #: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
 MAX_EVENTS = 1_000
@@ -20,6 +17,10 @@ MAX_DEPTH = 32
 
 #: A body that takes longer is a slow client, wilful or not: it may not hold a connection open.
 BODY_TIMEOUT_S = 10
+
+#: A stream of records may be silent for so long: longer than its source's own batches take, shorter than the hour for
+#: which a connection that is lost is held open.
+STREAM_IDLE_S = 60
 
 #: Bodies that are being read, checked or written at one time, all requests together: about a second of work. More than
 #: this is told to come again, so that those who are in are answered in time.
@@ -79,3 +80,21 @@ MAX_QUERY_COST = 2_000
 
 #: GraphQL subscriptions at one time: each reads the log ten times a second.
 MAX_SUBSCRIPTIONS = 50
+
+#: Consumers of the Kafka REST Proxy at one time, and of one principal: each is some positions in memory.
+MAX_CONSUMERS = 1_000
+MAX_CONSUMERS_EACH = 100
+
+#: A consumer that is not asked for so long is gone, as Confluent's `consumer.instance.timeout.ms` has it.
+CONSUMER_IDLE_S = 300
+
+#: How long a poll waits for records: what it is told to, and at most.
+POLL_TIMEOUT_MS = 5_000
+MAX_POLL_TIMEOUT_MS = 30_000
+
+#: How often a poll that waits looks for records.
+POLL_EVERY_S = 0.05
+
+#: Records, and bytes of keys and values, that one poll is answered with at most.
+MAX_POLL_RECORDS = 1_000
+MAX_POLL_BYTES = 1_048_576

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tidegate.intake import answers, problems
+from tidegate.intake import answers, kafka_rest_answers, problems, schema_registry_answers
 from tidegate.intake.decode import JSON, NDJSON
 from tidegate.intake.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
 from tidegate.ports.hotstore import Session
@@ -41,6 +41,8 @@ _ANSWERS = (
     answers.Token,
     answers.Health,
     Session,
+    *kafka_rest_answers.ANSWERS,
+    *schema_registry_answers.ANSWERS,
 )
 
 _DESCRIPTION = f"""The door of Tidegate: takes the events of the company's streams and answers with decisions.
@@ -79,8 +81,12 @@ def events_body() -> dict[str, Any]:
     content = {
         JSON: {"schema": {"anyOf": [event, {"type": "array", "items": event, "minItems": 1, "maxItems": MAX_EVENTS}]}},
         NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
+        "text/csv": {"schema": {"type": "string", "description": "A header of fields, one event a row."}},
+        "application/avro": {
+            "schema": {"type": "string", "format": "binary", "description": "An object container, or a single object."}
+        },
     }
-    return _body(content) | {"security": _SECURITY}
+    return _body(content) | {"security": _SECURITY, "parameters": [_ENCODING]}
 
 
 def transaction_body() -> dict[str, Any]:
@@ -104,7 +110,14 @@ def sign_in_body() -> dict[str, Any]:
     return _body({JSON: {"schema": ref("SignIn")}}) | {"security": []}
 
 
-_SECURITY = [{"bearer": []}]
+_SECURITY = [{"bearer": []}, {"basic": []}]
+
+_ENCODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "schema": {"enum": ["identity", "gzip", "zstd"]},
+    "description": "How the body is packed. Its limit holds for what it unpacks to.",
+}
 
 #: For routes that anyone may ask.
 OPEN: dict[str, Any] = {"security": []}
@@ -128,7 +141,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A source's API key, or the token that /v1/sign-in answers.",
-                }
+                },
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The same as the password; the name is not looked at.",
+                },
             },
         }
         app.openapi_schema = described

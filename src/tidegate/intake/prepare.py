@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 
 from tidegate.errors import EventError
-from tidegate.intake.decode import decode
-from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_ORIGINAL_BYTES
+from tidegate.intake.decode import Decoded
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.protect import Event, Protected, protect, reject
 from tidegate.intake.sensitive import mask_undecodable
 from tidegate.intake.validate import Validator
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry
 from tidegate.streams.files import row_id
 from tidegate.streams.rejected import Rejected, Step
@@ -25,17 +24,6 @@ Result = Protected | tuple[EventError, Entry]
 """An event that is ready to be written, or why it is refused and the entry that tells of it."""
 
 
-class Decoded(NamedTuple):
-    """`event` is free of sensitive authentication data, or says why there is none. `original` is kept if it is refused:
-    bytes that nobody could read, or the values by name.
-    """
-
-    event: dict[str, Any] | EventError
-    original: bytes | dict[str, Any]
-    row: int | None = None
-    """Where it stood in its file, counted from 1."""
-
-
 class Origin(NamedTuple):
     """Where events come from: who sent them, when the door accepted them, and the name and digest of their file."""
 
@@ -45,32 +33,27 @@ class Origin(NamedTuple):
     digest: str | None = None
 
 
-def decoded(raw: bytes | msgspec.Raw, row: int | None = None) -> Decoded:
-    """One event from its JSON."""
-    try:
-        event = decode(raw)
-    except EventError as error:
-        return Decoded(error, bytes(raw), row)
-    return Decoded(event, event, row)
-
-
 class Preparer:
     """Checks and protects events of every stream. Threads may share it."""
 
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    def __init__(self, envelopes: Envelopes) -> None:
+        self._envelopes = envelopes
         self._schemas: Mapping[str, Schema] = {stream: load_schema(stream) for stream in STREAMS}
         self._validators = {stream: Validator(schema) for stream, schema in self._schemas.items()}
 
     def prepare(self, stream: str, events: Sequence[Decoded], origin: Origin) -> list[Result]:
-        """Each event's result, in order."""
+        """Each event's result, in order. To be written after the envelopes' `sync`.
+
+        Raises:
+            OverloadError: there is no room for what is large.
+        """
         checked = [self._check(stream, event, origin) for event in events]
         good = [event for event in checked if isinstance(event, Event)]
-        protected = iter(protect(self._keys, self._schemas[stream], good, origin.accepted_ms))
+        protected = iter(protect(self._envelopes, self._schemas[stream], good, origin.accepted_ms))
         return [next(protected) if isinstance(event, Event) else event for event in checked]
 
     def refuse(self, stream: str, refused: Decoded, error: EventError, origin: Origin) -> Entry:
-        """The entry that tells of a refusal. Of an original that is too long for a record its beginning is kept."""
+        """The entry that tells of a refusal."""
         told = Rejected(
             stream=stream,
             step=cast("Step", error.step),
@@ -82,10 +65,8 @@ class Preparer:
             accepted_ms=origin.accepted_ms,
         )
         original = refused.original
-        kept = original[:MAX_EVENT_BYTES] if isinstance(original, bytes) else _encoder.encode(original)
-        if isinstance(original, bytes) or len(kept) > MAX_ORIGINAL_BYTES:
-            kept = mask_undecodable(kept[:MAX_EVENT_BYTES])
-        entry = reject(self._keys, told, kept)
+        kept = mask_undecodable(original) if isinstance(original, bytes) else _encoder.encode(original)
+        entry = reject(self._envelopes, told, kept)
         if origin.digest is None or refused.row is None:
             return entry
         # Named by its place in its file: taken up again after a fall, it is not told of twice.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from tidegate.errors import NotFoundError
+from tidegate.intake.envelopes import Envelope, Envelopes
 from tidegate.ports.keys import Keys
 from tidegate.ports.log import Entry
 from tidegate.streams.decision import REJECTED
@@ -40,33 +39,39 @@ class Protected(msgspec.Struct, frozen=True):
     card: str | None
 
 
-def protect(keys: Keys, schema: Schema, events: Sequence[Event], accepted_ms: int) -> list[Protected]:
+def protect(envelopes: Envelopes, schema: Schema, events: Sequence[Event], accepted_ms: int) -> list[Protected]:
     """Each event's record, in order: tokens in place of personal values, a card number's first six and last four beside
-    its token, and in `sealed` the personal values and the unknown fields, one JSON object, under the subject's key.
+    its token, and the personal values and the unknown fields, one JSON object under the subject's key, in `sealed` or,
+    if they are large, where `claim` says.
+
+    Raises:
+        OverloadError: there is no room for a large one.
     """
-    classes = schema.personal
+    keys, classes = envelopes.keys, schema.personal
     unsealed = [_tokenise(keys, schema, classes, event) for event in events]
     keys.prepare({subject for _, original, subject in unsealed if original})
     protected: list[Protected] = []
     for record, original, subject in unsealed:
-        envelope = keys.seal(subject, _encoder.encode(original), _context(schema, record)) if original else None
-        record["sealed"] = b64encode(envelope).decode() if envelope else None
+        context = _context(schema, record)
+        envelope = envelopes.seal(subject, _encoder.encode(original), context) if original else Envelope()
+        record |= {"sealed": envelope.sealed, "claim": envelope.claim}
         event_id: str = record["event_id"]
         entry = Entry(schema.name, record[schema.key] or event_id, _encoder.encode(record), accepted_ms, event_id)
         protected.append(Protected(event_id, entry, card_of(record)))
     return protected
 
 
-def reveal(keys: Keys, schema: Schema, record: dict[str, Any]) -> dict[str, Any]:
+def reveal(envelopes: Envelopes, schema: Schema, record: dict[str, Any]) -> dict[str, Any]:
     """The originals that `protect` put into the record's envelope, by field.
 
     Raises:
-        NotFoundError: the subject's key was destroyed.
+        NotFoundError: the subject's key was destroyed, or what was claimed is not there.
         DamagedError: the envelope is not the one that was sealed.
     """
-    if record["sealed"] is None:
+    envelope = Envelope(record["sealed"], record["claim"])
+    if envelope == Envelope():
         return {}
-    opened = keys.open(subject_of(keys, schema, record), b64decode(record["sealed"]), _context(schema, record))
+    opened = envelopes.open(subject_of(envelopes.keys, schema, record), envelope, _context(schema, record))
     return msgspec.json.decode(opened)
 
 
@@ -76,26 +81,25 @@ def subject_of(keys: Keys, schema: Schema, record: dict[str, Any]) -> str:
     return subject or keys.token("customer", f"event:{schema.name}:{record['event_id']}")
 
 
-def reject(keys: Keys, rejected: Rejected, original: bytes) -> Entry:
+def reject(envelopes: Envelopes, rejected: Rejected, original: bytes) -> Entry:
     """The entry of something refused, its original sealed under the key of its source.
 
     `original` is free of sensitive authentication data already.
     """
-    sealed = keys.seal(rejected_subject(rejected.source), original, rejected_context(rejected))
-    value = msgspec.structs.replace(rejected, sealed=b64encode(sealed).decode())
+    envelope = envelopes.seal(rejected_subject(rejected.source), original, rejected_context(rejected))
+    value = msgspec.structs.replace(rejected, sealed=envelope.sealed, claim=envelope.claim)
     return Entry(REJECTED, rejected.source or "", _encoder.encode(value), rejected.accepted_ms)
 
 
-def open_rejected(keys: Keys, rejected: Rejected) -> bytes:
+def open_rejected(envelopes: Envelopes, rejected: Rejected) -> bytes:
     """The original of what was refused, as `reject` sealed it.
 
     Raises:
         NotFoundError: the source's key was destroyed, or nothing was sealed.
         DamagedError: the envelope is not the one that was sealed.
     """
-    if rejected.sealed is None:
-        raise NotFoundError("open rejected: nothing was sealed; the record in the log is the original")
-    return keys.open(rejected_subject(rejected.source), b64decode(rejected.sealed), rejected_context(rejected))
+    envelope = Envelope(rejected.sealed, rejected.claim)
+    return envelopes.open(rejected_subject(rejected.source), envelope, rejected_context(rejected))
 
 
 def rejected_subject(source: str | None) -> str:

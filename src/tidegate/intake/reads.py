@@ -149,7 +149,7 @@ def person_routes(door: Door) -> APIRouter:
             if record is None:
                 raise NotFoundError("reveal: no such transaction")
             try:
-                values = await run_in_threadpool(reveal, door.keys, load_schema(TRANSACTIONS), record)
+                values = await run_in_threadpool(reveal, door.envelopes, load_schema(TRANSACTIONS), record)
             except NotFoundError:
                 raise HTTPException(410, "reveal: the person's key was erased, and with it what it sealed") from None
         except (TidegateError, HTTPException):

@@ -11,6 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any, cast
 
+import re2
 from stdnum import luhn
 
 from tidegate.errors import DecodeError
@@ -38,17 +39,43 @@ _IN_TEXT = re.compile(
 
 _REMOVED = "[removed]"
 
-#: What every sensitive name and text has in it somewhere, once its letters are small and its punctuation is gone: the
-#: letters of the names; the separators of a track.
-_HINTS = (
-    *(b"cvv", b"cvc", b"cvn", b"cvd", b"csc", b"cav", b"cid", b"pin", b"pvv", b"track", b"stripe", b"swipe"),
-    *(b"securitycode", b"verification", b"=", b"^", b"d2", b"d3"),
+#: The words of `_IN_TEXT`, and what stands between them and the digits, in JSON too, where some characters are escaped.
+#: Turkish has an i for each of its two letters i, which Python's IGNORECASE knows and RE2 does not.
+_WORDS_IN_TEXT = r"(?i:cvv|cvc|cvn|cvd|csc|cav|c[iİı]d|p[iİı]n|secur[iİı]ty code)2?\b"
+_FILLERS = r"(?i:[iİı]s|code|number)\b"
+_BETWEEN = r"(?:\\u00..|\\.|[^\w\n]){0,6}"
+
+#: What every text has in it, itself or as JSON, that `_IN_TEXT` finds something in. RE2 looks through a large event in
+#: one pass, a hundred times as fast as `_IN_TEXT` does; what it finds is looked at again.
+_SUSPECT = re2.compile(
+    r"[Bb]\pN{12,19}\^|\pN{12}[\pN]{0,7}[=Dd]\pN{4}"
+    rf"|{_WORDS_IN_TEXT}{_BETWEEN}(?:{_FILLERS}{_BETWEEN}){{0,2}}\pN{{3}}"
 )
-_SMALL = bytes(range(256)).lower()
-_PUNCTUATION = bytes(byte for byte in range(128) if not chr(byte).isalnum() and chr(byte) not in "=^")
 
 #: An object that says what it holds: {"name": "cvv", "value": "123"}.
-_NAMING = ("name", "key", "field", "type", "id", "code", "label")
+_NAMING = frozenset({"name", "key", "field", "type", "id", "code", "label"})
+
+#: What every sensitive name has in it, its letters perhaps parted. Values that say a name are of more kinds than names:
+#: looked at by this first, they do not crowd names out of the cache of `is_sensitive_name`.
+_NAME_PARTS = re2.compile(
+    "(?i)[^ -~]|"
+    + "|".join(
+        r"[\W_]*".join(part)
+        for part in (
+            *("cvv", "cvc", "cvn", "cvd", "csc", "cav", "cid", "pin", "pvv", "track", "stripe", "swipe"),
+            *("securitycode", "verification"),
+        )
+    )
+)
+
+#: No name is longer that says what a value is.
+_MAX_NAME_CHARS = 64
+
+_CONTAINERS = (dict, list)
+
+#: Names that were seen and are not sensitive: a set tells it of all names of an object at once.
+_harmless: set[str] = set()
+_MAX_HARMLESS = 4096
 
 _DIGITS = bytes.maketrans(b"0123456789", b"#" * 10)
 
@@ -75,14 +102,50 @@ def is_sensitive_name(name: str) -> bool:
     return any(word.casefold() in _WORDS for word in _WORD.findall(plain))
 
 
-def may_be_sensitive(encoded: bytes) -> bool:
-    """Whether an event's JSON, in which nothing is escaped without need, may hold sensitive authentication data. Most
-    events hold no hint of it, and to look for one takes a fifth of the time that `strip_sensitive` takes.
+def is_sensitive(fields: dict[str, Any], encoded: bytes) -> bool:
+    """Whether an event may hold sensitive authentication data, `encoded` being its JSON: most hold none, and to see
+    that takes little beside `strip_sensitive`, which looks at every text.
+
+    Raises:
+        DecodeError: objects and arrays nest deeper than MAX_DEPTH.
     """
-    if not encoded.isascii():
-        encoded = unicodedata.normalize("NFKC", encoded.decode()).encode()
-    squashed = encoded.translate(_SMALL, _PUNCTUATION)
-    return any(hint in squashed for hint in _HINTS)
+    return bool(_SUSPECT.search(encoded)) or _has_sensitive_name(fields, 1)
+
+
+def _has_sensitive_name(value: dict[str, Any] | list[Any], depth: int) -> bool:
+    _check_depth(depth)
+    children = value
+    if isinstance(value, dict):
+        if not _harmless.issuperset(value) and any(map(_is_sensitive_new_name, value)):
+            return True
+        if depth > 1 and not _NAMING.isdisjoint(value) and _says_sensitive_name(value):
+            return True
+        children = value.values()
+    # A loop: a generator for each object of a large event would take longer than all else.
+    for child in children:  # noqa: SIM110
+        if isinstance(child, _CONTAINERS) and _has_sensitive_name(child, depth + 1):
+            return True
+    return False
+
+
+def _is_sensitive_new_name(name: str) -> bool:
+    if is_sensitive_name(name):
+        return True
+    if len(_harmless) >= _MAX_HARMLESS:
+        _harmless.clear()
+    _harmless.add(name)
+    return False
+
+
+def _says_sensitive_name(fields: dict[str, Any]) -> bool:
+    """Whether an object says that it holds such data: {"name": "cvv", "value": "123"}."""
+    return any(
+        isinstance(said := fields.get(naming), str)
+        and len(said) <= _MAX_NAME_CHARS
+        and _NAME_PARTS.search(said)
+        and is_sensitive_name(said)
+        for naming in _NAMING
+    )
 
 
 def strip_sensitive(value: Any, depth: int = 1) -> Any:
@@ -93,17 +156,21 @@ def strip_sensitive(value: Any, depth: int = 1) -> Any:
         DecodeError: objects and arrays nest deeper than MAX_DEPTH.
     """
     if isinstance(value, str):
-        return _IN_TEXT.sub(_REMOVED, value)
-    if not isinstance(value, dict | list):
+        return _IN_TEXT.sub(_REMOVED, value) if _SUSPECT.search(value) else value
+    if not isinstance(value, _CONTAINERS):
         return value
-    if depth > MAX_DEPTH:
-        raise DecodeError("decode", f"decode: wanted nesting up to {MAX_DEPTH}, got more; send a flat event")
+    _check_depth(depth)
     if isinstance(value, list):
         return [strip_sensitive(each, depth + 1) for each in cast("list[Any]", value)]
     fields = cast("dict[str, Any]", value)
-    if depth > 1 and any(isinstance(said := fields.get(naming), str) and is_sensitive_name(said) for naming in _NAMING):
+    if depth > 1 and _says_sensitive_name(fields):
         return {}
     return {name: strip_sensitive(each, depth + 1) for name, each in fields.items() if not is_sensitive_name(name)}
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise DecodeError("decode", f"decode: wanted nesting up to {MAX_DEPTH}, got more; send a flat event")
 
 
 def mask_undecodable(content: bytes) -> bytes:

@@ -12,15 +12,15 @@ from starlette.exceptions import HTTPException
 from tidegate.errors import DecodeError
 from tidegate.intake.answers import Refused, Taken
 from tidegate.intake.append import Appender
-from tidegate.intake.decode import Split
+from tidegate.intake.decode import Decoded, Raw, Split, decoded
+from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.journal import told
 from tidegate.intake.limits import MAX_EVENT_BYTES, MAX_EVENTS, PREPARING_THREADS
 from tidegate.intake.metrics import Metrics
-from tidegate.intake.prepare import Decoded, Origin, Preparer, Result, decoded
+from tidegate.intake.prepare import Origin, Preparer, Result
 from tidegate.intake.problems import event_problem
 from tidegate.intake.protect import Protected
 from tidegate.ports.clock import Clock
-from tidegate.ports.keys import Keys
 from tidegate.ports.log import Appended, Entry
 
 
@@ -39,9 +39,9 @@ class Intake:
     ones waiting, and a remote key service may take its time.
     """
 
-    def __init__(self, keys: Keys, clock: Clock, appender: Appender, metrics: Metrics) -> None:
+    def __init__(self, envelopes: Envelopes, clock: Clock, appender: Appender, metrics: Metrics) -> None:
         self._clock, self._appender, self._metrics = clock, appender, metrics
-        self._preparer = Preparer(keys)
+        self._preparer = Preparer(envelopes)
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, "prepare")
 
     def stop(self) -> None:
@@ -52,6 +52,7 @@ class Intake:
 
         Raises:
             HTTPException: 413, too many events or one too large. Nothing is written of such a request.
+            OverloadError: there is no room for what is large.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._prepare, stream, split, body, source
@@ -90,7 +91,8 @@ class Intake:
         except DecodeError as error:
             return Prepared([(error, self._preparer.refuse(stream, Decoded(error, body), error, origin))])
         _check_size(raw_events)
-        return Prepared(self._preparer.prepare(stream, [decoded(raw) for raw in raw_events], origin))
+        events = [raw if isinstance(raw, Decoded) else decoded(raw) for raw in raw_events]
+        return Prepared(self._preparer.prepare(stream, events, origin))
 
 
 def _result(event: Result, place: Appended) -> Taken | Refused:
@@ -99,10 +101,10 @@ def _result(event: Result, place: Appended) -> Taken | Refused:
     return Refused(problem=event_problem(event[0]))
 
 
-def _check_size(raw_events: Sequence[bytes | msgspec.Raw]) -> None:
+def _check_size(raw_events: Sequence[Raw | Decoded]) -> None:
     if len(raw_events) > MAX_EVENTS:
         raise HTTPException(413, f"size: wanted up to {MAX_EVENTS} events, got {len(raw_events)}; send them in parts")
-    largest = max(len(bytes(raw)) for raw in raw_events)
+    largest = max((len(bytes(raw)) for raw in raw_events if not isinstance(raw, Decoded)), default=0)
     if largest > MAX_EVENT_BYTES:
         raise HTTPException(
             413, f"size: wanted events of up to {MAX_EVENT_BYTES} bytes, got one of {largest}; send less"

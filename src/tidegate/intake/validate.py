@@ -147,6 +147,19 @@ class Validator:
             raise self._personal_fault(fields)
         return fields
 
+    def takes(self, field: Field, value: object, now_us: int) -> bool:
+        """Whether the stream takes a value for one of its fields."""
+        try:
+            if field.name == "event_time":
+                _check_event_time(value, now_us)
+            taken = msgspec.convert(value, field.python_type)
+        except (SchemaError, msgspec.ValidationError):
+            return False
+        if taken is None:
+            return True
+        fits = all(holds(taken) for name, _, holds in self._checks if name == field.name)
+        return fits and not (field.name in self._open_texts and personal_in(taken))
+
     def _type_fault(self, given: dict[str, Any]) -> SchemaError:
         """The field at fault, looked for again: msgspec's own message would hold its value."""
         for field in self._schema.fields:

@@ -7,7 +7,7 @@ took its records is part of what it commits: `history` gives them again in that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Event
 from typing import NamedTuple, Protocol
 
@@ -177,10 +177,10 @@ class Log(Protocol):
         """Join a group at its committed position; partitions without one start at the beginning."""
         ...
 
-    def stand_by(self, group: str, stop: Event) -> bool:
+    def stand_by(self, group: str, stop: Event, waiting: Callable[[], None]) -> bool:
         """Wait until no other process has its turn in the group, or `stop` is set; whether it is one's turn now. It
-        lasts until the log is closed or the process dies. On one machine it is always one's turn: the supervisor starts
-        one process.
+        lasts until the log is closed or the process dies. `waiting` is called once if another has it. On one machine it
+        is always one's turn: the supervisor starts one process.
         """
         ...
 

@@ -32,8 +32,6 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of them that are in the stream `rejected`."""
     reason: str | None = None
     """Why it was refused."""
-    types: dict[str, str] = {}
-    """The types of the columns that the mapping read: what was rejected is mapped with them when it is tried again."""
     at_ms: int
 
 

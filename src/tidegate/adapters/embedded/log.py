@@ -193,8 +193,8 @@ class EmbeddedLog:
             at |= after(records)
             yield [record for record in records if record.offset < ends[record.place]]
 
-    def stand_by(self, group: str, stop: threading.Event) -> bool:
-        del group
+    def stand_by(self, group: str, stop: threading.Event, waiting: Callable[[], None]) -> bool:
+        del group, waiting
         return not stop.is_set()
 
     def ends(self, topics: Iterable[str]) -> Positions:

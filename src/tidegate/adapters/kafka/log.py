@@ -1,6 +1,6 @@
 """The log in a Kafka cluster.
 
-Threads may share one log: its appends take turns on one producer, its reads on the partitions they follow. A consumer
+Threads may share one log: its appends take turns on one producer. A consumer
 has clients of its own and belongs to one thread at a time.
 
 What this log object was told of (by its own appends and commits, and by `ends`) it reads before it says that nothing is
@@ -10,8 +10,8 @@ there; what other processes write shows within milliseconds.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from confluent_kafka import KafkaException, Producer
 
@@ -20,7 +20,7 @@ from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection
 from tidegate.adapters.kafka.log_consumer import KafkaConsumer
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, PLACE, places
-from tidegate.adapters.kafka.log_partitions import Partitions
+from tidegate.adapters.kafka.log_partitions import Known, Partitions
 from tidegate.adapters.kafka.log_turn import Turn
 from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
 from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
@@ -28,8 +28,8 @@ from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartitio
 #: Records of each partition that are looked through for their ids when a topic is first written to.
 _IDS_READ = 2500
 
-#: Sets of partitions that `read` follows at once, each by a client of its own.
-_FOLLOWED = 4
+#: Clients kept when nobody reads by them: whoever reads on goes on with the one that has read up to there.
+_KEPT_IDLE = 4
 
 #: Records of a group's history given at once.
 _HISTORY_STEP = 4096
@@ -57,11 +57,11 @@ class KafkaLog:
         self._cluster = Cluster(connection)
         self._cluster.create(ORDER, 1)
         self._retention_ms: dict[str, int | None] = {}
-        self._known: Positions = {}
+        self._known = Known()
         self._ids = Ids(self._newest)
         self._producer = Producer(connection.config() | _CONFIG)
         self._writer, self._writing = Writer(self._cluster, self._ids, self._producer, self._known), threading.Lock()
-        self._followed: OrderedDict[frozenset[TopicPartition], Partitions] = OrderedDict()
+        self._idle: list[Partitions] = []
         self._reading = threading.Lock()
         self._turns: dict[str, Turn] = {}
 
@@ -93,23 +93,31 @@ class KafkaLog:
             NotFoundError: a topic does not exist.
         """
         self._cluster.places({place.topic for place in positions})
-        if not positions:
-            return []
-        with self._reading:
-            partitions = self._follow(positions)
-            return partitions.take(limit, 0, self._known)
+        with self._following(positions) as partitions:
+            return partitions.take(limit, 0)
 
-    def _follow(self, positions: Mapping[TopicPartition, int]) -> Partitions:
-        which = frozenset(positions)
-        partitions = self._followed.pop(which, None)
+    @contextmanager
+    def _following(self, positions: Mapping[TopicPartition, int]) -> Generator[Partitions]:
+        """A client that reads these partitions from there on; the one that has read up to there, if there is one."""
+        places = frozenset(positions)
+        with self._reading:
+            partitions = next((each for each in self._idle if each.position == positions), None)
+            if partitions is None:
+                partitions = next((each for each in self._idle if each.position.keys() == places), None)
+            if partitions is not None:
+                self._idle.remove(partitions)
         if partitions is None:
-            partitions = Partitions(self._connection, positions, _READERS)
-        elif any(partitions.position[place] != offset for place, offset in positions.items()):
+            partitions = Partitions(self._connection, positions, _READERS, self._known)
+        elif partitions.position != positions:
             partitions.seek(positions)
-        self._followed[which] = partitions
-        if len(self._followed) > _FOLLOWED:
-            self._followed.popitem(last=False)[1].close()
-        return partitions
+        try:
+            yield partitions
+        finally:
+            with self._reading:
+                self._idle.append(partitions)
+                unused = self._idle.pop(0) if len(self._idle) > _KEPT_IDLE else None
+            if unused is not None:
+                unused.close()
 
     def history(self, group: str, start: Mapping[TopicPartition, int], topics: Sequence[str]) -> Iterator[list[Record]]:
         """
@@ -117,19 +125,18 @@ class KafkaLog:
             NotFoundError: a topic does not exist.
         """
         at = {place: start.get(place, 0) for place in self._cluster.places(topics)}
-        first, end = self._cluster.firsts([PLACE])[PLACE], max(self.ends([ORDER])[PLACE], self._known.get(PLACE, 0))
-        partitions = Partitions(self._connection, at, _READERS)
-        try:
+        first, end = self._cluster.firsts([PLACE])[PLACE], self.ends([ORDER])[PLACE]
+        following: Partitions | None = None
+        with ExitStack() as stack:
             batch: list[Record] = []
             for ends in places(self.read, group, at, first, end):
-                batch += partitions.until({place: offset for place, offset in ends.items() if place in at})
+                following = following or stack.enter_context(self._following(at))
+                batch += following.until({place: offset for place, offset in ends.items() if place in at})
                 if len(batch) >= _HISTORY_STEP:
                     yield batch
                     batch = []
             if batch:
                 yield batch
-        finally:
-            partitions.close()
 
     def ends(self, topics: Iterable[str]) -> Positions:
         """
@@ -139,7 +146,8 @@ class KafkaLog:
         ends = self._cluster.ends(self._cluster.places(topics))
         for place, end in ends.items():
             # Its last transaction may still be marking its partitions.
-            ends[place] = self._known[place] = max(self._known.get(place, 0), end)
+            self._known.reaches(place, end)
+            ends[place] = self._known.ends[place]
         return ends
 
     def consumer(self, group: str, topics: Sequence[str]) -> KafkaConsumer:
@@ -149,10 +157,10 @@ class KafkaLog:
         """
         return KafkaConsumer(self._cluster, self._ids, self._known, group, topics)
 
-    def stand_by(self, group: str, stop: threading.Event) -> bool:
+    def stand_by(self, group: str, stop: threading.Event, waiting: Callable[[], None]) -> bool:
         if group not in self._turns:
             self._turns[group] = Turn(self._connection, group)
-        return self._turns[group].wait(stop)
+        return self._turns[group].wait(stop, waiting)
 
     def lag(self, group: str) -> dict[str, int]:
         """The marks that commits leave behind the last record are not counted once the group has seen them."""
@@ -179,6 +187,7 @@ class KafkaLog:
         firsts = self._cluster.firsts(times)
         old = {place: ends[place] for place in times if ends[place] > firsts[place]}
         self._cluster.delete(old)
+        self._known.firsts.update(old)
         with self._writing:
             for place, end in old.items():
                 self._ids.forget(place.topic, place.partition, end)
@@ -189,16 +198,17 @@ class KafkaLog:
             turn.close()
         with self._writing, self._reading:
             self._producer.flush(REQUEST_TIMEOUT_S)
-            for partitions in self._followed.values():
+            for partitions in self._idle:
                 partitions.close()
-            self._followed.clear()
+            self._idle.clear()
 
     def _newest(self, topic: str) -> Iterator[Record]:
         ends = self.ends([topic])
-        partitions = Partitions(
-            self._connection, {place: max(0, end - _IDS_READ) for place, end in ends.items()}, _READERS
-        )
-        try:
+        with self._following({place: max(0, end - _IDS_READ) for place, end in ends.items()}) as partitions:
             yield from partitions.until(ends)
-        finally:
-            partitions.close()
+
+
+def drop(connection: Connection) -> None:
+    """Delete all topics and groups whose names begin with the connection's prefix, of which there must be one."""
+    if connection.prefix:
+        Cluster(connection).drop()

@@ -48,6 +48,8 @@ _PASSING = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 _AGAIN_S = 0.02
@@ -132,6 +134,9 @@ class Cluster:
             found = cast("Any", self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result())
         except KafkaException as error:
             raise translated("groups", error) from None
+        if found.errors:
+            # A group that is not named here would lose what it has not read.
+            raise translated("groups", found.errors[0])
         prefix = self.connection.prefix
         return [each.group_id.removeprefix(prefix) for each in found.valid if each.group_id.startswith(prefix)]
 
@@ -167,6 +172,15 @@ class Cluster:
         if ends:
             before = [KafkaPartition(self.connection.name(at.topic), at.partition, end) for at, end in ends.items()]
             self._asked("expire", self._admin.delete_records, before, request_timeout=REQUEST_TIMEOUT_S)
+
+    def drop(self) -> None:
+        """Delete all topics and groups."""
+        groups = [self.connection.name(group) for group in self.groups()]
+        if groups:
+            self._asked("drop", self._admin.delete_consumer_groups, groups, request_timeout=REQUEST_TIMEOUT_S)
+        topics = [self.connection.name(topic) for topic in self.topics()]
+        if topics:
+            self._asked("drop", self._admin.delete_topics, topics)
 
     def _offsets(self, wanted: Mapping[TopicPartition, OffsetSpec | None]) -> Positions:
         if not wanted:
@@ -204,6 +218,8 @@ class Cluster:
                 if code not in _PASSING or time.monotonic() > deadline:
                     raise translated(step, error) from None
                 time.sleep(_AGAIN_S)
+                # What the client believes of the partitions' leaders may be of before a broker's restart.
+                self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)
             except TimeoutError:
                 servers = self.connection.servers
                 raise OverloadError(

@@ -107,6 +107,17 @@ def connect(address: str, **given: Any) -> Connection:
     return Connection(servers=servers, prefix=f"{prefix}." if prefix else "", **given)
 
 
+def beside(address: str, name: str) -> str:
+    """An address in the same cluster whose prefix no other has, if `name` is new.
+
+    Raises:
+        SettingError: the address is none of Kafka's.
+    """
+    if not address.startswith(_SCHEME):
+        raise SettingError(f"setting TIDEGATE_LOG: wanted kafka://host:port/prefix, got {address!r}")
+    return address + ("-" if "/" in address.removeprefix(_SCHEME) else "/") + name
+
+
 def _needed(value: Any, name: str, sign_in: str) -> Any:
     if not value:
         raise SettingError(f"setting TIDEGATE_{name.upper()}: Kafka's sign-in {sign_in!r} needs it, got nothing")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids
 from tidegate.adapters.kafka.log_order import ORDER, encoded
-from tidegate.adapters.kafka.log_partitions import Partitions
+from tidegate.adapters.kafka.log_partitions import Known, Partitions
 from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
 from tidegate.errors import NotFoundError, TidegateError
 from tidegate.ports.log import Appended, Entry, Positions, Record, TopicPartition, check_sizes
@@ -36,9 +36,9 @@ _CONFIG = PRODUCER | {
 class KafkaConsumer:
     """Made by `KafkaLog.consumer`. Belongs to one thread at a time."""
 
-    def __init__(self, cluster: Cluster, ids: Ids, known: Positions, group: str, topics: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, ids: Ids, known: Known, group: str, topics: Sequence[str]) -> None:
         connection = cluster.connection
-        self._cluster, self._group, self._known, self._name = cluster, group, known, connection.name
+        self._cluster, self._group, self._name = cluster, group, connection.name
         places = cluster.places(topics)
         name = connection.name(group)
         self._producer = Producer(connection.config() | _CONFIG | {"transactional.id": name})
@@ -49,16 +49,17 @@ class KafkaConsumer:
             raise translated(f"join group {group!r}", error) from None
         committed = cluster.committed(group, places)
         positions = {place: committed[place][0] if place in committed else 0 for place in places}
-        self._partitions = Partitions(connection, positions, group)
+        self._partitions = Partitions(connection, positions, group, known)
         #: The places after the polls since the last commit.
         self._polls: list[Positions] = []
-        known.update({place: max(known.get(place, 0), end) for place, end in cluster.ends(places).items()})
+        for place, end in cluster.ends(places).items():
+            known.reaches(place, end)
         if any(place not in committed for place in places):
             # From now on nothing is deleted that this group has not read.
             self.commit()
 
     def poll(self, limit: int, timeout_ms: int) -> list[Record]:
-        records = self._partitions.take(limit, timeout_ms, self._known)
+        records = self._partitions.take(limit, timeout_ms)
         if records:
             self._polls.append(dict(self._partitions.position))
         return records
@@ -103,11 +104,12 @@ class KafkaConsumer:
             self._producer.commit_transaction(REQUEST_TIMEOUT_S)
         except (KafkaException, TidegateError) as error:
             ended = self._abort()
+            # A client that can go on no more says so, but not why, to whoever produces: leaving tells.
+            if ended is not None and ended.args[0].fatal():
+                raise translated("commit", ended) from None
             if isinstance(error, TidegateError):
                 raise
-            # A client that can go on no more says so, but not why, to whoever produces: leaving tells.
-            is_fatal = error.args[0].code() == KafkaError._FATAL  # noqa: SLF001 - the library's name
-            raise translated("commit", ended if is_fatal and ended else error) from None
+            raise translated("commit", error) from None
         self._polls.clear()
         self._writer.remember(addressed)
         return appended[: len(produced)]

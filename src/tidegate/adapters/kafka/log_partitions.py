@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
@@ -42,11 +43,27 @@ _CONFIG = {
 }
 
 
-class Partitions:
-    """Belongs to one thread at a time. `group` is whose offsets it may look up and commit."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one log object was told of its partitions; the cluster may be further by now."""
 
-    def __init__(self, connection: Connection, positions: Mapping[TopicPartition, int], group: str) -> None:
-        self._name = connection.name
+    ends: Positions = field(default_factory=dict[TopicPartition, int])
+    firsts: Positions = field(default_factory=dict[TopicPartition, int])
+    """What stands before is deleted."""
+
+    def reaches(self, place: TopicPartition, end: int) -> None:
+        self.ends[place] = max(self.ends.get(place, 0), end)
+
+
+class Partitions:
+    """Belongs to one thread at a time. `group` is whose offsets it may look up and commit. What is `known` to be there
+    is waited for, and what is known to be deleted is not given, though it may have been fetched before.
+    """
+
+    def __init__(
+        self, connection: Connection, positions: Mapping[TopicPartition, int], group: str, known: Known
+    ) -> None:
+        self._name, self._known = connection.name, known
         self._topics = {connection.name(place.topic): place.topic for place in positions}
         self.consumer = Consumer(connection.config() | _CONFIG | {"group.id": connection.name(group)})
         self.seek(positions)
@@ -65,9 +82,9 @@ class Partitions:
         """How far the partition was looked at, marks of commits included, if all records up to there were given."""
         return self.position[place] if self._fetched[place] else max(self._reached[place], self.position[place])
 
-    def take(self, limit: int, timeout_ms: int, known: Mapping[TopicPartition, int]) -> list[Record]:
-        """Up to `limit` records in order. Waits up to `timeout_ms` for the first, and in any case for what lies before
-        `known`.
+    def take(self, limit: int, timeout_ms: int) -> list[Record]:
+        """Up to `limit` records in order. Waits up to `timeout_ms` for the first, and in any case for what is known to
+        be there.
 
         Raises:
             OverloadError: what is known to be there does not come.
@@ -76,9 +93,9 @@ class Partitions:
             return []
         started = time.monotonic()
         self._fetch(0)
-        while not self._is_ready(limit, known):
+        while not self._is_ready(limit):
             waited = time.monotonic() - started
-            complete = self._is_complete(known)
+            complete = not any(map(self._is_short, self.position))
             if complete and waited >= _ALIGN_S and (any(self._fetched.values()) or waited * 1000 >= timeout_ms):
                 break
             if not complete and waited >= REQUEST_TIMEOUT_S:
@@ -86,7 +103,7 @@ class Partitions:
             self._fetch(0.01)
         while not any(self._fetched.values()) and (left := timeout_ms / 1000 - (time.monotonic() - started)) > 0:
             self._fetch(min(left, 0.1))
-        return self._give(limit, lambda place: self._reached[place] >= known.get(place, 0))
+        return self._give(limit)
 
     def until(self, ends: Mapping[TopicPartition, int]) -> list[Record]:
         """All records before `ends`, in order.
@@ -95,7 +112,8 @@ class Partitions:
             OverloadError: they don't come.
         """
         started = time.monotonic()
-        while not self._is_complete(ends):
+        self._fetch(0)
+        while any(self._reached[place] < end for place, end in ends.items() if place in self._reached):
             if time.monotonic() - started >= REQUEST_TIMEOUT_S:
                 raise OverloadError("log: records that are there do not come; see whether Kafka is up", retry_after_s=1)
             self._fetch(0.1)
@@ -109,16 +127,17 @@ class Partitions:
     def close(self) -> None:
         self.consumer.close()
 
-    def _is_complete(self, known: Mapping[TopicPartition, int]) -> bool:
-        return all(self._reached[place] >= known.get(place, 0) for place in self.position)
+    def _is_short(self, place: TopicPartition) -> bool:
+        """Whether it is known to have more than was fetched."""
+        return self._reached[place] < self._known.ends.get(place, 0)
 
-    def _is_ready(self, limit: int, known: Mapping[TopicPartition, int]) -> bool:
+    def _is_ready(self, limit: int) -> bool:
         """Whether what comes first is here: of every partition a record, or the word that there is none."""
         enough = sum(map(len, self._fetched.values())) >= limit
         for place, fetched in self._fetched.items():
             if fetched and enough:
                 continue
-            if self._reached[place] < known.get(place, 0) or not (fetched or self._is_at_end(place)):
+            if self._is_short(place) or not (fetched or self._is_at_end(place)):
                 return False
         return True
 
@@ -128,10 +147,10 @@ class Partitions:
         _, high = self.consumer.get_watermark_offsets(self._kafka(place), cached=True)
         return 0 <= high <= self._reached[place] + _MARK
 
-    def _give(self, limit: int, is_complete: Callable[[TopicPartition], bool]) -> list[Record]:
+    def _give(self, limit: int) -> list[Record]:
         """The first records, up to the last one fetched of a partition that is known to have more."""
         heads: list[Placed] = []
-        left = {place: len(fetched) for place, fetched in self._fetched.items() if not is_complete(place)}
+        left = {place: len(fetched) for place, fetched in self._fetched.items() if self._is_short(place)}
         if not all(left.values()):
             return []
         for each in merged(self._fetched.values()):
@@ -159,6 +178,9 @@ class Partitions:
                     self._take_over(message)
         except KafkaException as error:
             raise translated("read", error) from None
+        for place, fetched in self._fetched.items():
+            while fetched and fetched[0].record.offset < self._known.firsts.get(place, 0):
+                fetched.popleft()
 
     def _take_over(self, message: Message) -> None:
         error, topic = message.error(), self._topics.get(message.topic() or "")

@@ -8,6 +8,7 @@ its next commit.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -36,24 +37,28 @@ class Turn:
             # A process that starts again under its name has its turn at once, as if it had not been away.
             config["group.instance.id"] = connection.instance
         self._group = group
-        self._mine, self._over = threading.Event(), threading.Event()
+        self._mine, self._others, self._over = threading.Event(), threading.Event(), threading.Event()
         self._error: KafkaException | None = None
         self._consumer = Consumer(config)
         self._consumer.subscribe([connection.name(ORDER)], on_assign=self._given, on_revoke=self._taken)
         self._thread = threading.Thread(target=self._live, name=f"turn-{group}", daemon=True)
         self._thread.start()
 
-    def wait(self, stop: threading.Event) -> bool:
-        """Until it is this process's turn (True), or `stop` is set.
+    def wait(self, stop: threading.Event, waiting: Callable[[], None]) -> bool:
+        """Until it is this process's turn (True), or `stop` is set. `waiting` is called once if it is another's.
 
         Raises:
             FencedError: another process stands by under the same name.
         """
+        told = False
         while not stop.is_set():
             if self._error is not None:
                 raise translated(f"stand by in group {self._group!r}", self._error)
             if self._mine.wait(_POLL_S):
                 return True
+            if self._others.is_set() and not told:
+                waiting()
+                told = True
         return False
 
     def close(self) -> None:
@@ -75,6 +80,8 @@ class Turn:
             consumer.incremental_assign(partitions)
             consumer.pause(partitions)
             self._mine.set()
+        else:
+            self._others.set()
 
     def _taken(self, consumer: Consumer, partitions: list[KafkaPartition]) -> None:
         self._mine.clear()

@@ -13,9 +13,10 @@ from confluent_kafka import KafkaError, Message, Producer
 from tidegate.adapters.kafka.log_cluster import MAX_MESSAGE_BYTES, Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, translated
 from tidegate.adapters.kafka.log_ids import Ids, Place
+from tidegate.adapters.kafka.log_partitions import Known
 from tidegate.adapters.kafka.log_records import headers, partition_of
 from tidegate.errors import OverloadError
-from tidegate.ports.log import Appended, Entry, Positions, TopicPartition
+from tidegate.ports.log import Appended, Entry, TopicPartition
 
 #: A producer whose queue is full makes whoever writes wait, this long at a time.
 _FULL_WAIT_S = 0.05
@@ -44,7 +45,7 @@ class Addressed(NamedTuple):
 class Writer:
     """By one producer, in one thread at a time. `known` is told how far topics reach."""
 
-    def __init__(self, cluster: Cluster, ids: Ids, producer: Producer, known: Positions) -> None:
+    def __init__(self, cluster: Cluster, ids: Ids, producer: Producer, known: Known) -> None:
         self._cluster, self._ids, self._producer, self._known = cluster, ids, producer, known
         # By the number of an entry in the last call: where it stands.
         self._offsets: dict[int, int] = {}
@@ -108,8 +109,7 @@ class Writer:
         """What the last call wrote is there for good."""
         for number, offset in self._offsets.items():
             entry, partition = addressed[number].entry, addressed[number].partition
-            place = TopicPartition(entry.topic, partition)
-            self._known[place] = max(self._known.get(place, 0), offset + 1)
+            self._known.reaches(TopicPartition(entry.topic, partition), offset + 1)
             if entry.id is not None:
                 self._ids.add(entry.topic, entry.id, (partition, offset))
 
@@ -123,7 +123,8 @@ class Writer:
                     entry.key.encode(),
                     each.partition,
                     on_delivery=delivered,
-                    timestamp=entry.timestamp_ms,
+                    # To the client 0 is the present time.
+                    timestamp=max(1, entry.timestamp_ms),
                     headers=headers(entry, number),
                 )
             except BufferError:

@@ -6,7 +6,7 @@ const dialogOpen = () => document.body.classList.contains("q-body--dialog");
 
 export default {
   template: `
-    <section class="alerts" aria-label="Alerts">
+    <section :class="['alerts', { scrolled }]" aria-label="Alerts">
       <div class="alerts-top" ref="top"></div>
       <div class="alert-row alerts-head" aria-hidden="true">
         <span class="c-time">Time (UTC)</span><span class="c-outcome">Outcome</span><span class="c-score">Score</span>
