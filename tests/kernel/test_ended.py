@@ -159,20 +159,20 @@ def test_who_comes_in_time_is_told_the_same_whether_what_has_ended_left_or_not(e
 
 def test_entries_that_have_ended_leave_with_their_keys():
     kernel = Kernel(compiled(DENIED))
-    for minute in range(0, 20_000, 20):
+    for minute in range(0, 4_500, 9):
         kernel.decide(batches([entry(minute, minute + 5, merchant=f"m{minute}"), payment(minute + 1)]))
     (size,) = kernel._joins.sizes().values()
-    assert size.keys <= 8
-    assert size.rows <= 8
+    assert size.keys <= 16
+    assert size.rows <= 16
 
 
 def test_keys_of_a_table_leave_by_keep():
     policy = {"policy.yaml": POLICY + "joins: {d: {keep: 1 hour}}\n"}
     kernel = Kernel(compiled(TOLD | policy))
-    for minute in range(0, 20_000, 20):
+    for minute in range(0, 4_500, 9):
         kernel.decide(batches([entry(minute, merchant=f"m{minute}"), payment(minute + 1)]))
     (size,) = kernel._joins.sizes().values()
-    assert size.keys <= 16
+    assert size.keys <= 32
     seen = [payment(60, merchant_id="m"), payment(61, merchant_id="m")]
     decided = Kernel(compiled(TOLD | policy)).decide(batches([entry(0, reason="stolen"), *seen]))
     assert decided.features["reason"].to_pylist() == ["stolen", None]

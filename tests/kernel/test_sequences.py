@@ -360,7 +360,7 @@ def test_a_match_that_another_streams_event_completes_is_a_decision_of_its_own()
             {
                 "features.sql": "SELECT amount_minor AS minor FROM transactions",
                 "sequences.sql": sequences,
-                "rules.yaml": "rules:\n- {name: after, when: found, points: 90, status: live, reason: a cart was filled}",
+                "rules.yaml": "rules: [{name: after, when: found, points: 90, status: live, reason: A cart}]",
                 "policy.yaml": "lateness: 10 minutes\ndedupe: 1 day\noutcomes: {review: 40, decline: 80}\ncap: 100\n",
             },
         )
