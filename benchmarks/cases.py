@@ -23,7 +23,7 @@ import psutil
 import pyarrow as pa
 import yaml
 
-from benchmarks import hotkey, latency, restore
+from benchmarks import door, hotkey, latency, restore
 from benchmarks.events import HANDBOOK_UNTIL, RAW, ROOT, ROWS, as_transactions, company_records, handbook_rows
 from benchmarks.materials import FOLDER
 from benchmarks.measure import Watched
@@ -216,6 +216,13 @@ def _restored() -> Told:
     }
 
 
+def _at_the_door(kind: str) -> dict[str, Callable[[], Told]]:
+    return {
+        "tidegate": lambda: door.measure(kind, "door"),
+        "bare echo, Starlette": lambda: door.measure(kind, "echo"),
+    }
+
+
 CASES: dict[str, dict[str, Callable[[], Told]]] = {
     "card_fraud, 56 features and 43 rules": {
         "tidegate": lambda: _decide(ROOT / "detectors" / "card_fraud", _company_rows()),
@@ -234,6 +241,10 @@ CASES: dict[str, dict[str, Callable[[], Told]]] = {
         "tidegate, no hot key": lambda: _hot_key(hot=False),
     },
     "restore of 10 million keys": {"tidegate": _restored},
+    "door, one event a request": _at_the_door("single"),
+    "door, a hundred events a request": _at_the_door("batches"),
+    "door, events of 200 KB": _at_the_door("large"),
+    "files, twenty columns": {"tidegate": door.ingested, "decoding alone, msgspec": door.decoded},
 }
 
 #: These read the handbook's data, which lies beside the project.

@@ -97,6 +97,10 @@ def _figures(row: dict[str, Any]) -> list[str]:
             f"those before it included: p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms."
         )
         return ["", text]
+    if "mb_per_s" in row:
+        return ["", f"{row['system']}: {row['mb_per_s']} MB/s."]
+    if "rows_per_minute" in row:
+        return ["", f"{row['rows_per_minute']:,} rows a minute, from the command's start to its end, on all cores."]
     if "restore_s" in row:
         text = (
             f"{row['state_bytes']:,} bytes of state are back in {row['restore_s']} s from files in the system's cache, "
