@@ -1,6 +1,6 @@
 # Everything a user or a founder runs. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo stack test shipped campaigns referee format lint types fuzz faults damage bench docs screenshot clean \
+.PHONY: help demo stack test shipped flink campaigns referee format lint types fuzz faults damage bench docs screenshot clean \
 	browser java
 
 UV := .uv/bin/uv
@@ -11,17 +11,18 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
-# make demo STACK=kafka runs it over a real Kafka, which ends with it.
+# make demo STACK=kafka runs it over a real Kafka, which ends with it; make stack STACK=flink starts a Flink beside Kafka.
 STACK ?=
-DEMO := $(if $(STACK),python -m infra.stack) tidegate demo $(ARGS)
+DEMO := $(if $(STACK),python -m infra.stack kafka) tidegate demo $(ARGS)
+SERVERS = build/stack/jars/ready $(if $(filter flink,$(STACK)),build/flink/ready)
 
 # At a terminal the demo is a job of its own: Ctrl-C then reaches it alone, and make ends as well as it does.
 demo: .venv/ready $(if $(STACK),build/stack/jars/ready) ## run the whole company on this machine, with live simulated sources; Ctrl-C ends it
 	@if [ -t 0 ] && command -v bash >/dev/null; then bash -mc '$(RUN) $(DEMO) & fg >/dev/null'; \
 		else $(RUN) $(DEMO); fi
 
-stack: .venv/ready build/stack/jars/ready ## run a real Kafka on loopback, data in build/stack; Ctrl-C ends it
-	@$(RUN) python -m infra.stack
+stack: .venv/ready $(SERVERS) ## run a real Kafka on loopback, with STACK=flink a Flink too, data in build/stack; Ctrl-C ends it
+	@$(RUN) python -m infra.stack $(or $(STACK),kafka)
 
 # These go first, alone: they compile the kernel, which others then find compiled. Two at once would compile it twice.
 SHIPPED := tests/hosts/test_detectors.py
@@ -36,8 +37,11 @@ test: shipped browser build/stack/jars/ready ## run all tests
 shipped: .venv/ready
 	$(RUN) pytest $(SHIPPED)
 
-campaigns: .venv/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model
+campaigns: shipped build/flink/ready build/stack/jars/ready ## tests that take longer than CI can wait: Kafka's log against its model, all hosts over 200,000 rows
 	$(RUN) pytest tests/campaigns
+
+flink: shipped build/flink/ready build/stack/jars/ready ## test the engine on a real Flink
+	$(RUN) pytest tests/flink
 
 referee: .venv/ready build/flink/ready java ## let Flink SQL judge the sequences of events
 	$(RUN) pytest tests/referee
@@ -54,8 +58,8 @@ lint: .venv/ready ## check style and the walls between the rooms
 types: .venv/ready ## check types, strictly
 	$(RUN) pyright
 
-fuzz: .venv/ready ## 20,000 SQL texts, sound and spoiled: none crashes the compiler, each refusal says where
-	$(RUN) pytest tests/kernel/test_grammar.py --hypothesis-profile=fuzz
+fuzz: .venv/ready ## 20,000 SQL texts, and requests of all kinds to all routes: none crashes anything, each refusal says why
+	$(RUN) pytest tests/kernel/test_grammar.py tests/intake/test_described.py --hypothesis-profile=fuzz
 
 faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kafka 500 times
 	TIDEGATE_KILLS=500 $(RUN) pytest tests/faults/test_kafka.py
@@ -63,8 +67,11 @@ faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kaf
 damage: .venv/ready ## 1,000 damaged files of each format: each is taken whole or refused, and nothing crashes
 	$(RUN) pytest tests/intake/test_corruption.py --corruptions=1000
 
-bench: .venv/ready ## measure beside nine peers in one run, for an hour or more; with QUICK=1 a small form of it, for three minutes
-	$(RUN) python -m benchmarks.run
+# make bench CASE="hot key" measures what has that in its name, and leaves docs/benchmarks.md as it is.
+CASE ?=
+
+bench: .venv/ready ## measure beside nine peers in one run, for half an hour; with QUICK=1 a small form of it, for three minutes
+	$(RUN) python -m benchmarks.run $(if $(CASE),"$(CASE)")
 
 docs: .venv/ready ## write the reference pages from the code
 	$(RUN) python docs/reference/generate.py
@@ -91,7 +98,14 @@ build/%/ready: benchmarks/environments/%.txt | $(UV)
 	@$(UV) pip install --quiet --python build/$*/bin/python --requirement $<
 	@touch $@
 
-build/flink/ready: tests/referee/requirements.txt
+# The Flink host's job runs in Flink's environment, and finds Tidegate and Kafka's connector there.
+CONNECTOR := flink-connector-base flink-connector-kafka kafka-clients lz4-java snappy-java zstd-jni
+build/flink/ready: benchmarks/environments/flink.txt tests/referee/requirements.txt build/stack/jars/ready | $(UV)
+	@$(UV) venv --quiet --clear --python 3.11 build/flink
+	@$(UV) pip install --quiet --python build/flink/bin/python --requirement $<
+	@$(UV) pip install --quiet --python build/flink/bin/python --no-deps --editable .
+	@cp $(CONNECTOR:%=build/stack/jars/%-[0-9]*.jar) build/flink/lib/python3.11/site-packages/pyflink/lib/
+	@touch $@
 
 # The real servers of tests and demo, as infra/stack/pom.xml pins them.
 build/stack/jars/ready: infra/stack/pom.xml | java

@@ -254,7 +254,7 @@ OF_RAW = ("handbook features", "handbook, replay of a file")
 LONG = ("a hot key of 1 % of the events", "restore of 10 million keys")
 
 #: These are not repeated.
-ONCE = ("restore of 10 million keys",)
+ONCE = ("state of 4 entities x 4 windows", "restore of 10 million keys")
 
 
 if __name__ == "__main__":

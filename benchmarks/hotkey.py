@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-EVENTS = 1_000_000
+EVENTS = 500_000
 BATCH_ROWS = 4_096
 REPEATS = 3
 

@@ -43,8 +43,10 @@ MODEL = FOLDER / "model.txt"
 
 
 def prepare() -> None:
-    """Make all but the events that are measured."""
+    """Make all but the events that are measured, and forget those of an earlier run."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    for kept in (*FOLDER.glob("events-*"), *FOLDER.glob("payments-*")):
+        kept.unlink()
     write_model(MODEL)
     for name, late_share in (("sample", 0), ("late", LATE_SHARE)):
         sample = events(SAMPLE, seed=8, late_share=late_share)

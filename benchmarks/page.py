@@ -15,9 +15,10 @@ from benchmarks.workload import OUTPUTS, RULES
 
 _HEAD = f"""# Benchmarks
 
-Written by `make bench`: every system in one run on one machine, repeats interleaved, medians. `make bench QUICK=1` is a
-small form of it, in about three minutes, without Flink SQL and Spark; it leaves this page as it is. Both write
-`build/bench.json`, anew after each workload.
+Written by `make bench`, in half an hour: every system in one run on one machine, repeats interleaved, medians. `make
+bench QUICK=1` is a small form of it, in three minutes, without Flink SQL and Spark, and `make bench CASE=full` measures
+one workload, by its name or a part of it; they leave this page as it is. All write `build/bench.json`, anew after each
+repeat.
 
 - **events/s**: of one worker (one thread, one slot). Starting up, planning and compiling are in no figure. Tidegate,
   Bytewax, Faust and Spark are measured from the middle of their events on, when windows are as full as they get; those

@@ -1,6 +1,8 @@
-"""Measures Tidegate beside its peers in one run. `make bench` runs it, `make bench QUICK=1` a small form of it.
+"""Measures Tidegate beside its peers in one run. `make bench` runs it, in half an hour; `make bench QUICK=1` a small
+form of it, in three minutes; `make bench CASE=full` what is called so, or holds it in its name.
 
-Writes build/bench.json (one object a measurement) and, in its whole form, docs/benchmarks.md.
+Writes build/bench.json (one object a measurement) and, where all was measured in the whole form, docs/benchmarks.md,
+both anew after each repeat: a run that is cut off leaves what it measured.
 """
 
 from __future__ import annotations
@@ -13,22 +15,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from math import inf
 from typing import Any
 
 from benchmarks import materials, page
 from benchmarks.cases import CASES, LONG, OF_RAW, ONCE
-from benchmarks.contest import Contest, Entry
+from benchmarks.contest import PER_SYSTEM_S, Contest, Entry
 from benchmarks.events import QUICK, RAW, ROOT
 from benchmarks.measure import Run, SystemFailedError
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.workload import OUTPUTS
 
-REPEATS = 2 if QUICK else 5
+REPEATS = 2 if QUICK else 3
 
-#: How long the small form may measure, once all is made that it works with: up to when the workload of windows, the
-#: full one, and the cases after them.
-_WINDOWS_S, _FULL_S, _QUICK_S = 70, 110, 150
+#: How long it may measure, once all is made that it works with: up to when the workload of windows, the full one, and
+#: the cases after them.
+_WINDOWS_S, _FULL_S, _ALL_S = (70, 110, 150) if QUICK else (540, 1020, 1560)
+
+#: How long one repeat of a case may take, and compiling before all is timed.
+_CASE_S, _COMPILE_S = 240, 600
 
 #: Sums of averages differ in the last bits between two orders of adding them up.
 _SAME = 1e-9
@@ -37,44 +41,59 @@ _FILE = ROOT / "build" / "bench.json"
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.measured: list[dict[str, Any]] = []
+    """`case` is the workload that is asked for, or a part of its name; `modules` are the systems that take part beside
+    Tidegate, by module. Empty: all.
+    """
+
+    def __init__(self, case: str = "", modules: Sequence[str] = ()) -> None:
+        self.case, self.modules = case, modules
         self.left_out: list[tuple[str, str, str]] = []
         """Workload, system, why."""
+        self._measured: dict[tuple[str, str], dict[str, Any]] = {}
         self._began = time.monotonic()
 
     def begin(self) -> None:
         """What is timed begins."""
         self._began = time.monotonic()
 
-    def left_s(self, within_s: float = _QUICK_S) -> float:
-        return within_s - (time.monotonic() - self._began) if QUICK else inf
+    def left_s(self, within_s: float = _ALL_S) -> float:
+        return within_s - (time.monotonic() - self._began)
 
-    def alone(self, workload: str) -> None:
-        """A workload whose every repeat is a process of its own, which prints what it took."""
-        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in CASES[workload]}
-        failed: dict[str, str] = {}
-        for _ in range(1 if workload in ONCE else REPEATS):
-            for system, said in taken.items():
-                try:
-                    said.append(_once(workload, system, self.left_s()))
-                except SystemFailedError as error:
-                    failed[system] = str(error)
-        self.left_out += [(workload, system, why) for system, why in failed.items() if not taken[system]]
-        done = {system: said for system, said in taken.items() if said}
+    def asked(self, workload: str) -> bool:
+        return self.case in workload if self.case not in (*OUTPUTS, *CASES) else self.case == workload
+
+    def alone(self, workloads: Sequence[str]) -> None:
+        """Workloads whose every repeat is a process of its own, which prints what it took: each once, then each again,
+        so that time that runs out takes repeats away and no workload.
+        """
+        taken = {workload: {system: list[dict[str, Any]]() for system in CASES[workload]} for workload in workloads}
+        failed: dict[tuple[str, str], str] = {}
+        for repeat in range(REPEATS):
+            for workload in workloads:
+                if repeat and workload in ONCE:
+                    continue
+                for system, said in taken[workload].items():
+                    if (workload, system) in failed:
+                        continue
+                    try:
+                        said.append(_once(workload, system, self.left_s()))
+                    except SystemFailedError as error:
+                        failed[workload, system] = str(error)
+                self._keep_alone(workload, {system: said for system, said in taken[workload].items() if said})
+        self.left_out += [(*place, why) for place, why in failed.items() if not taken[place[0]][place[1]]]
+
+    def _keep_alone(self, workload: str, done: dict[str, list[dict[str, Any]]]) -> None:
         reference = [*done.values()][-1][0].get("checksums") if len(done) > 1 else None
         for system, said in done.items():
             runs = [Run(run["events"], run["seconds"], run["cpu_s"], run["peak_rss_mb"]) for run in said]
             wrong = _differing(said[0]["checksums"], reference) if reference else None
             middle = sorted(said, key=lambda run: run.get("more", {}).get("p99_ms", 0))[len(said) // 2]
-            self.measured.append(_summed_up(workload, system, runs, wrong) | middle.get("more", {}))
-        self.save()
+            self._keep(_summed_up(workload, system, runs, wrong) | middle.get("more", {}))
 
     def contest(self, workload: str, systems: Sequence[System], within_s: float) -> list[Entry]:
         """The shared workload."""
         contest = Contest(
             workload,
-            quick=QUICK,
             left_s=lambda: self.left_s(within_s),
             told=lambda system, why: self.left_out.append((workload, system, why)),
         )
@@ -82,25 +101,31 @@ class Bench:
             say(f"{workload}: exactness of {', '.join(system.name for system in systems)}")
             contest.admit(systems)
             say(f"{workload}: speed")
-            contest.run(REPEATS)
+            for entry in contest.run(REPEATS):
+                say(f"{workload}: {entry.system.name}, {entry.took_s:.0f} s")
+                wrong, kinds = entry.wrong["sample"]
+                more = {"compared": materials.SAMPLE * len(OUTPUTS[workload]), "mismatched": kinds}
+                if "late" in entry.wrong:
+                    more["late_mismatches"], more["late_mismatched"] = entry.wrong["late"]
+                self._keep(_summed_up(workload, entry.system.name, entry.runs, wrong) | more)
         finally:
             contest.close()
-        for entry in contest.entries:
-            wrong, kinds = entry.wrong["sample"]
-            more = {"compared": materials.SAMPLE * len(OUTPUTS[workload]), "mismatched": kinds}
-            if "late" in entry.wrong:
-                more["late_mismatches"], more["late_mismatched"] = entry.wrong["late"]
-            self.measured.append(_summed_up(workload, entry.system.name, entry.runs, wrong) | more)
-        self.save()
         return contest.entries
 
-    def save(self) -> None:
-        """Whole at every moment: a run that is cut off leaves what it measured."""
+    def _keep(self, row: dict[str, Any]) -> None:
+        self._measured[row["workload"], row["system"]] = row
+        self.save()
+
+    def save(self) -> str:
+        """Write what there is; returns the page."""
+        measured = [*self._measured.values()]
         new = _FILE.with_suffix(".new")
-        new.write_text(json.dumps(self.measured, indent=1) + "\n", "utf-8")
+        new.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
         new.replace(_FILE)
-        if self.measured and not QUICK:
-            (ROOT / "docs" / "benchmarks.md").write_text(page.write(self.measured, self.left_out), "utf-8")
+        text = page.write(measured, self.left_out)
+        if measured and not (QUICK or self.case or self.modules):
+            (ROOT / "docs" / "benchmarks.md").write_text(text, "utf-8")
+        return text
 
 
 def _once(workload: str, system: str, left_s: float) -> dict[str, Any]:
@@ -110,20 +135,21 @@ def _once(workload: str, system: str, left_s: float) -> dict[str, Any]:
     """
     if left_s <= 0:
         raise SystemFailedError("left out for time")
-    say(f"{workload}: {system}")
+    began = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.cases", workload, system]
     # In a session of its own, so that what it starts ends with it.
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            said, _ = process.communicate(timeout=None if left_s == inf else left_s)
+            said, _ = process.communicate(timeout=min(left_s, _CASE_S))
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise SystemFailedError("left out for time") from None
+                raise SystemFailedError(f"no answer within {min(left_s, _CASE_S):.0f} s") from None
             raise
-    if process.returncode:
-        raise SystemFailedError(f"it ended with {process.returncode}")
-    return json.loads(said)
+    say(f"{workload}: {system}, {time.monotonic() - began:.0f} s")
+    if process.returncode or not said:
+        raise SystemFailedError(f"it ended with {process.returncode}, its reason is in the output of the run")
+    return json.loads(said.splitlines()[-1])
 
 
 def _differing(told: dict[str, float], reference: dict[str, float]) -> int:
@@ -150,7 +176,7 @@ def _that_fit(systems: Sequence[System], entries: Sequence[Entry], left_s: float
     fitting, each_s = [], {entry.system: entry.took_s for entry in entries}
     for system in sorted((system for system in systems if system in each_s), key=each_s.__getitem__):
         # A start with a look at exactness takes about as long as a run.
-        left_s -= each_s[system] * (1 + REPEATS)
+        left_s -= each_s[system] + min(each_s[system] * REPEATS, PER_SYSTEM_S)
         if left_s > 0:
             fitting.append(system)
     return fitting
@@ -160,12 +186,12 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Make what is missing, measure all, write both files."""
-    _FILE.parent.mkdir(exist_ok=True)
-    bench, installed = Bench(), []
-    bench.save()
+def _install(bench: Bench) -> list[System]:
+    """The systems that can be measured here."""
+    installed: list[System] = []
     for system in SYSTEMS:
+        if bench.modules and system.module not in ("tidegate", *bench.modules):
+            continue
         if QUICK and not system.quick_events:
             bench.left_out.append(("all", system.name, "takes too long for the small form"))
             continue
@@ -175,27 +201,53 @@ def main() -> None:
             bench.left_out.append(("all", system.name, f"can't be installed here: {why}"))
         else:
             installed.append(system)
-    say("events, samples, model")
-    materials.prepare()
+    return installed
+
+
+def _contests(bench: Bench) -> None:
+    """The shared workloads, in all systems."""
+    installed = _install(bench)
     say("compiling Tidegate")
-    compiled = Contest("full", quick=False, left_s=lambda: inf, told=lambda system, why: say(f"{system}: {why}"))
+    compiled = Contest("full", left_s=lambda: _COMPILE_S, told=lambda system, why: say(f"{system}: {why}"))
     compiled.admit([system for system in installed if system.name == "tidegate"])
     compiled.close()
-
     bench.begin()
-    entries = bench.contest("windows", installed, _WINDOWS_S)
-    fitting = _that_fit(installed, entries, bench.left_s(_FULL_S))
-    bench.left_out += [("full", system.name, "left out for time") for system in installed if system not in fitting]
-    bench.contest("full", fitting, _FULL_S)
-    for workload in CASES:
+    fitting = installed
+    if bench.asked("windows"):
+        entries = bench.contest("windows", installed, _WINDOWS_S)
+        fitting = _that_fit(installed, entries, bench.left_s(_FULL_S))
+        why = {system: why for _, system, why in bench.left_out}
+        bench.left_out += [
+            ("full", system.name, why.get(system.name, "left out for time"))
+            for system in installed
+            if system not in fitting
+        ]
+    if bench.asked("full"):
+        bench.contest("full", fitting, _FULL_S)
+
+
+def main(case: str = "", *modules: str) -> None:
+    """Make what is missing, measure all, write both files."""
+    _FILE.parent.mkdir(exist_ok=True)
+    bench = Bench(case, modules)
+    bench.save()
+    say("events, samples, model")
+    materials.prepare()
+    if any(map(bench.asked, OUTPUTS)):
+        _contests(bench)
+    else:
+        bench.begin()
+    cases: list[str] = []
+    for workload in filter(bench.asked, CASES):
         if workload in OF_RAW and not RAW.exists():
             bench.left_out.append((workload, "tidegate", f"{RAW.name} is not beside the project"))
         elif workload in LONG and QUICK:
             bench.left_out.append((workload, "tidegate", "takes too long for the small form"))
         else:
-            bench.alone(workload)
-    print(page.write(bench.measured, bench.left_out))
+            cases.append(workload)
+    bench.alone(cases)
+    print(bench.save())
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -113,7 +113,7 @@ class Kafka:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing but a system call
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - nothing but a system call
             )
         self._wait()
         return self
@@ -152,7 +152,7 @@ class Kafka:
             process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:
         os._exit(1)

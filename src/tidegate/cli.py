@@ -19,6 +19,7 @@ from rich.table import Table
 from tidegate.commands.detector import app as detector_app
 from tidegate.commands.explain import explain
 from tidegate.commands.files import ingest
+from tidegate.commands.flink import app as flink_app
 from tidegate.commands.lists import app as list_app
 from tidegate.commands.mapping import app as mapping_app
 from tidegate.commands.options import (
@@ -36,6 +37,8 @@ from tidegate.commands.options import (
 )
 from tidegate.commands.parity import parity
 from tidegate.commands.rejected import app as rejected_app
+from tidegate.commands.source import app as source_app
+from tidegate.commands.webhook import app as webhook_app
 from tidegate.errors import StateError, TidegateError
 from tidegate.ports.identity import Role
 from tidegate.signals import stop_on
@@ -57,11 +60,12 @@ app = typer.Typer(
     add_completion=False,
 )
 user_app = typer.Typer(help="People who may sign in.", no_args_is_help=True)
-source_app = typer.Typer(help="Sources that may send.", no_args_is_help=True)
 app.add_typer(detector_app, name="detector")
 app.add_typer(user_app, name="user")
 app.add_typer(source_app, name="source")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(list_app, name="list")
+app.add_typer(flink_app, name="flink")
 app.add_typer(mapping_app, name="mapping")
 app.add_typer(rejected_app, name="rejected")
 app.command()(explain)
@@ -270,22 +274,6 @@ def add_user(
     identity = open_identity(read_settings(data=data))
     identity.add_user(name, password_of(name, new=True), frozenset({role}))
     typer.echo(f"{name} may sign in as {role}.")
-
-
-@source_app.command("add")
-def add_source(
-    name: Annotated[str, typer.Argument(help="The source's name.")],
-    stream: Annotated[list[str], typer.Option(help="A stream that it may write to; may be given again.")],
-    data: Data = None,
-) -> None:
-    """Add a source and print its API key, this once: only its hash is kept."""
-    from tidegate.settings import read_settings
-    from tidegate.streams.schema import load_schema
-    from tidegate.wiring import open_identity
-
-    for each in stream:
-        load_schema(each)
-    typer.echo(open_identity(read_settings(data=data)).add_source(name, frozenset(stream)))
 
 
 @app.command()

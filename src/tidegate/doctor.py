@@ -95,7 +95,7 @@ def _keys(settings: Settings) -> str:
 def _log(settings: Settings) -> str:
     log = open_log(settings)
     ends = log.ends(log.topics())
-    lags = {group: sum(log.lag(group).values()) for group in ("engine", "hotstore", "lake")}
+    lags = {group: sum(log.lag(group).values()) for group in ("engine", "hotstore", "lake", "webhooks")}
     behind = ", ".join(f"{group} {lag:,}" for group, lag in lags.items())
     return f"{sum(ends.values()):,} records in {len(log.topics())} topics; still to be read: {behind}"
 

@@ -224,6 +224,18 @@ def _lake(context: Context) -> None:
     reader.run(context.stop)
 
 
+def _webhooks(context: Context) -> None:
+    from tidegate.readers.posting import Poster
+    from tidegate.readers.webhooks import WebhookReader
+
+    os.nice(_BACKGROUND_NICE)
+    settings = context.settings
+    poster = Poster(settings.webhook_networks)
+    reader = WebhookReader(open_log(settings), open_keys(settings), open_clock(), poster)
+    context.ready()
+    reader.run(context.stop)
+
+
 def _desk(context: Context) -> None:
     from tidegate.desk.app import create_app
 
@@ -277,6 +289,7 @@ _SERVICES: dict[str, Callable[[Context], None]] = {
     "revisions": _revisions,
     "hotstore": _hotstore,
     "lake": _lake,
+    "webhooks": _webhooks,
     "desk": _desk,
     "simulator": _simulator,
 }

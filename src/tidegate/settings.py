@@ -5,6 +5,7 @@ docs/reference/settings.md is written from here.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,13 @@ class Settings(BaseSettings):
     )
     kafka_key_file: Path | None = Field(default=None, description="Its private key, in PEM.")
     kafka_aws_region: str = Field(default="", description="AWS region of the cluster, for Kafka's sign-in by `iam`.")
+    flink: str = Field(
+        default="http://127.0.0.1:8081",
+        description="Where the JobManager of a Flink cluster answers, for `tidegate flink`.",
+    )
+    flink_python: Path = Field(
+        default=Path("build/flink/bin/python"), description="Python of the environment that has PyFlink and Tidegate."
+    )
     detectors: Path = Field(default=Path("detectors"), description="Folder of the detectors' folders.")
     live: list[str] = Field(
         default=["card_fraud"], description="Detectors that decide, as a JSON list; the first answers `/v1/decisions`."
@@ -67,6 +75,11 @@ class Settings(BaseSettings):
     )
     rate_limit_per_s: int = Field(
         default=2_000, ge=1, description="Requests per second that one key may send before the door answers 429."
+    )
+    webhook_networks: list[IPv4Network | IPv6Network] = Field(
+        default=[],
+        description='Networks that are not public, as a JSON list such as `["127.0.0.0/8"]`, to which webhooks may be '
+        "sent, by plain http too. None: they go to public addresses alone.",
     )
     snapshot_every_s: int = Field(default=30, ge=1, description="How often the engine writes a snapshot of its state.")
     revise_after_s: int = Field(

@@ -42,7 +42,7 @@ _LOG_TAIL_LINES = 15
 _COMMAND = [sys.executable, "-m", "tidegate.cli", "service"]
 
 #: In the order in which a transaction passes them, which is also the order in which they are stopped.
-SERVICES = ("door", "engine", "shadow", "revisions", "hotstore", "lake", "desk")
+SERVICES = ("door", "engine", "shadow", "revisions", "hotstore", "lake", "webhooks", "desk")
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,20 @@ from tidegate.streams.files import FILES
 from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import RETRIES
 from tidegate.streams.topics import TOPICS
+from tidegate.streams.webhooks import DELIVERIES, SUBSCRIBERS
+from tidegate.streams.webhooks import SOURCES as WEBHOOK_SOURCES
 
 if TYPE_CHECKING:
     from tidegate.adapters.kafka.log_connection import Connection
+    from tidegate.hosts.flink.cluster import FlinkCluster
+    from tidegate.hosts.flink.submission import Submission
     from tidegate.kernel.detector import Detector
 
 #: One day of a topic's retention, in milliseconds.
 _DAY_MS = 24 * 3600 * 1000
+
+#: How long what was sent to whom is kept. The newest record of each subscriber is written anew every day.
+_DELIVERIES_DAYS = 7
 
 
 def open_clock() -> Clock:
@@ -66,6 +73,10 @@ def open_log(settings: Settings) -> Log:
     # What was taken is known for ever.
     log.create(FILES, partitions=1)
     log.create(RETRIES, partitions=1)
+    # Who is registered is told for ever, and in one order.
+    log.create(WEBHOOK_SOURCES, partitions=1)
+    log.create(SUBSCRIBERS, partitions=1)
+    log.create(DELIVERIES, partitions=1, retention_ms=_DELIVERIES_DAYS * _DAY_MS)
     return log
 
 
@@ -96,8 +107,9 @@ def _connection(settings: Settings) -> Connection:
 
 
 @contextmanager
-def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tuple[Log, Snapshots]]:
-    """A log as that host reads, every topic made and nothing in it, and snapshots. All of it is gone afterwards.
+def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tuple[Settings, Log, Snapshots]]:
+    """A log as that host reads, every topic made and nothing in it, snapshots, and the settings that name both. All of
+    it is gone afterwards.
 
     Raises:
         SettingError: there is no Kafka in the settings.
@@ -112,7 +124,31 @@ def scratch(settings: Settings, host: Literal["local", "kafka"]) -> Generator[tu
             stack.callback(drop, _connection(own))
         log = open_log(own)
         stack.callback(log.close)
-        yield log, open_snapshots(own)
+        yield own, log, open_snapshots(own)
+
+
+def open_flink(settings: Settings) -> FlinkCluster:
+    """The Flink cluster."""
+    from tidegate.hosts.flink.cluster import FlinkCluster
+
+    return FlinkCluster(settings.flink, settings.flink_python.absolute())
+
+
+def flink_submission(settings: Settings, detectors: Mapping[str, dict[str, str]]) -> Submission:
+    """What a job on that cluster is submitted with that runs these detectors, given by name as their texts.
+
+    Raises:
+        SettingError: the log is not on Kafka, or the cluster's sign-in is none that Flink has.
+    """
+    from tidegate.hosts.flink.submission import Submission
+
+    connection = _connection(settings)
+    connection.java()
+    return Submission(
+        job=connection.name("engine"),
+        log={"address": settings.log, "sign_in": settings.kafka_sign_in, "aws_region": settings.kafka_aws_region},
+        detectors=dict(detectors),
+    )
 
 
 def _instance(settings: Settings) -> str:

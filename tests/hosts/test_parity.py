@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from infra.stack.kafka import Kafka
+from tests.hosts.simulated import simulated
 from typer.testing import CliRunner
 
 from tidegate.cli import app
 from tidegate.hosts.parity import compare
-from tidegate.simulator.company import Company
-from tidegate.simulator.day import Day
-from tidegate.streams.schema import load_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = ROOT.parent / "shared" / "data" / "fdh_raw.parquet"
 
 ROWS = 6000
-START_US = 1_760_000_000_000_000
 
 
 def run(*arguments: object, env: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -65,23 +60,12 @@ def test_the_handbook(env: dict[str, str], handbook: Path) -> None:
 def test_the_simulated_company_whose_events_come_late_and_twice_and_out_of_order(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    day = Day(Company(5, 200), start_us=START_US, rate_per_s=50, fraud_share=0.05, spoiled_share=0)
-    sent = [event for event in day.until(START_US + 60_000_000) if event.stream == "transactions"]
-    bodies = [event.body | {"event_time": datetime.fromisoformat(event.body["event_time"])} for event in sent]
-    times = [body["event_time"] for body in bodies]
-    assert times != sorted(times)
-    assert len({body["event_id"] for body in bodies}) < len(bodies)
-    schema = load_schema("transactions")
-    names = [field.name for field in schema.fields]
-    types = [(name, schema.protected_columns[name]) for name in names]
-    pq.write_table(pa.Table.from_pylist(bodies, pa.schema(types)), tmp_path / "sent.parquet")
-    mapping = tmp_path / "mapping.yaml"
-    mapping.write_text(yaml.safe_dump({"stream": "transactions", "fields": {name: name for name in names}}))
+    source, mapping, events = simulated(tmp_path)
     arguments = ("--mapping", mapping, "--detector", ROOT / "detectors" / "card_fraud", "--order", "file")
-    code, found = run(tmp_path / "sent.parquet", *arguments, "--hosts", "replay,local,kafka", env=env)
+    code, found = run(source, *arguments, "--hosts", "replay,local,kafka", env=env)
     assert found["mismatches"] == {"local": {}, "kafka": {}}
     assert len(set(found["rows"].values())) == 1
-    assert found["rows"]["kafka"] >= len({body["event_id"] for body in bodies})
+    assert found["rows"]["kafka"] >= events
     assert code == 0
 
 

@@ -30,6 +30,7 @@ from tidegate.streams.offsets import OFFSETS
 from tidegate.streams.rejected import Rejected
 from tidegate.streams.schema import STREAMS
 from tidegate.streams.topics import TOPICS
+from tidegate.streams.webhooks import SOURCES
 
 NOW_MS = 1_780_000_000_000  # 2026-05-28
 NOW_US = NOW_MS * 1000
@@ -62,6 +63,7 @@ class House:
             self.log.create(topic, partitions=2)
         self.log.create(OFFSETS, partitions=1)
         self.schemas = EmbeddedSchemas(folder / "schemas.sqlite")
+        self.log.create(SOURCES, partitions=1)
         self.hotstore = EmbeddedHotStore(folder / "hot.sqlite")
         self.identity = EmbeddedIdentity(folder / "identity.sqlite", self.keys.signing_key("identity"), self.clock)
         self.audit = EmbeddedAudit(folder / "audit", self.keys.signing_key("audit"))

@@ -1,8 +1,11 @@
-"""Other people's files of all that is nasty, through REST and as files: each is taken as it is, or refused and why."""
+"""Other people's files of all that is nasty, through REST, Kafka REST and as files: each is taken as it is, or refused
+and why.
+"""
 
 import csv
 import io
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import msgspec
@@ -85,6 +88,58 @@ def test_json_through_rest(house, door):
     assert opened == {
         f"e{number}": msgspec.json.decode(case.read_bytes()) for number, case in enumerate(SUITE) if is_taken(case)
     }
+
+
+def taken_as_records(house, door, values, *, form):
+    """The codes by which Kafka REST answers these bytes of events, and what they read back as."""
+    before = len(house.records("weather"))
+    if form == "json":
+        records = b",".join(b'{"value": ' + value + b"}" for value in values)
+    else:
+        records = b",".join(b'{"value": "' + b64encode(value) + b'"}' for value in values)
+    answer = door.post(
+        "/topics/weather",
+        content=b'{"records": [' + records + b"]}",
+        headers={"Content-Type": f"application/vnd.kafka.{form}.v2+json"},
+    )
+    codes = (
+        [each["error_code"] for each in answer.json()["offsets"]] if answer.status_code == 200 else answer.status_code
+    )
+    return codes, revealed(house, "weather")[before:]
+
+
+def test_json_through_kafka_rest(house, door):
+    """As bytes all at once; as JSON one by one, since what is no JSON makes the whole request none."""
+    values = [
+        event_with(case.read_bytes()).replace(b"{", b'{"event_id": "e%d", ' % number, 1)
+        for number, case in enumerate(SUITE)
+    ]
+    codes, events = taken_as_records(house, door, values, form="binary")
+    assert codes == [None if is_taken(case) else 42206 for case in SUITE]
+    wanted = [msgspec.json.decode(case.read_bytes()) for case in SUITE if is_taken(case)]
+    assert [event["value"] for event in events] == wanted
+    for case, value in zip(SUITE, values, strict=True):
+        codes, events = taken_as_records(house, door, [value.replace(b': "e', b': "j', 1)], form="json")
+        if is_taken(case):
+            assert (codes, len(events)) == ([None], 1), case.name
+            assert events[0]["value"] == msgspec.json.decode(case.read_bytes()), case.name
+        else:
+            assert codes in (400, 422, [42206]), case.name
+
+
+def test_strings_and_tables_through_kafka_rest(house, door):
+    events = [
+        {"event_id": f"e{number}", "event_time": 1714564800000000, "shop_id": "m-1", "value": text}
+        for number, text in enumerate(STRINGS)
+    ]
+    for form in ("json", "binary"):
+        prefixed = [json.dumps(event | {"event_id": form + event["event_id"]}).encode() for event in events]
+        codes, taken = taken_as_records(house, door, prefixed, form=form)
+        assert codes == [None] * len(STRINGS)
+        assert [event["value"] for event in taken] == [strip_sensitive(text) for text in STRINGS]
+    tables = [case.read_bytes() for case in SPECTRUM]
+    codes, _ = taken_as_records(house, door, tables, form="binary")
+    assert codes == [42206] * len(SPECTRUM)
 
 
 def test_naughty_strings(spoken, house, door, tmp_path):

@@ -43,6 +43,7 @@ def test_it_is_valid_and_complete(house, door):
     validate(description, cls=OpenAPIV31SpecValidator)
     assert set(description["paths"]) == {
         "/v1/streams/{stream}/events",
+        "/v1/webhooks/{source}",
         "/v1/lists/{name}",
         "/v1/decisions",
         "/v1/decisions/{event_id}",
@@ -79,7 +80,7 @@ def test_it_is_valid_and_complete(house, door):
     assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, operations in description["paths"].items():
         for operation in operations.values():
-            is_open = path in ("/healthz", "/readyz", "/metrics", "/v1/sign-in")
+            is_open = path in ("/healthz", "/readyz", "/metrics", "/v1/sign-in", "/v1/webhooks/{source}")
             assert operation.get("security", description["security"]) == (
                 [] if is_open else [{"bearer": []}, {"basic": []}]
             )

@@ -91,6 +91,16 @@ def progress_bar(what: str, *, hidden: bool, transient: bool = True) -> Progress
     return Progress(*columns, console=Console(stderr=True), disable=hidden, transient=transient)
 
 
+def secret_of(name: str, *, empty: str | None = None) -> str:
+    """Asked for at a terminal, read from a pipe otherwise; `empty` says what no answer does."""
+    if sys.stdin.isatty():
+        hint = f" (empty {empty})" if empty else ""
+        return typer.prompt(
+            f"Secret of {name}{hint}", hide_input=True, default="" if empty else None, show_default=False
+        )
+    return sys.stdin.readline().rstrip("\n")
+
+
 def password_of(name: str, *, new: bool = False) -> str:
     """Asked for at a terminal, read from a pipe otherwise."""
     if sys.stdin.isatty():

@@ -9,7 +9,7 @@ import typer
 
 from tidegate.commands.options import FOUND_WRONG, AsJson, print_json, progress_bar
 
-_HOSTS = ("local", "kafka", "replay")
+_HOSTS = ("local", "kafka", "flink", "replay")
 
 
 def _names(text: str) -> list[str]:
@@ -26,16 +26,27 @@ def parity(
     mapping: Annotated[Path, typer.Option(help="How the file's columns become a stream (YAML).")],
     detector: Annotated[Path, typer.Option(help="The detector's folder.")],
     hosts: Annotated[
-        str, typer.Option(help="`local`, `kafka`, `replay`, with commas; the others are compared with the first.")
+        str,
+        typer.Option(help="`local`, `kafka`, `flink`, `replay`, with commas; compared with the first."),
     ] = "local,replay",
     order: Annotated[Literal["time", "file"], typer.Option(help="Feed by event time, or as the file stands.")] = "time",
     as_json: AsJson = False,
 ) -> None:
-    """Decide the same events in several hosts and compare every decision, bit by bit. `kafka` wants TIDEGATE_LOG."""
+    """Decide the same events in several hosts and compare every decision, bit by bit. `kafka` wants TIDEGATE_LOG,
+    `flink` TIDEGATE_FLINK too.
+    """
     from tidegate.files.mapping import read_mapping
-    from tidegate.hosts.parity import Rows, append_events, compare, decide_file, decide_log
+    from tidegate.hosts.parity import Rows, append_events, compare, decide_file, decide_in_flink, decide_log
     from tidegate.settings import read_settings
-    from tidegate.wiring import open_clock, open_models, read_detector, scratch
+    from tidegate.wiring import (
+        flink_submission,
+        open_clock,
+        open_flink,
+        open_models,
+        read_detector,
+        read_detector_texts,
+        scratch,
+    )
 
     names = _names(hosts)
     settings, mapped, read = read_settings(), read_mapping(mapping), read_detector(detector)
@@ -50,9 +61,13 @@ def parity(
             if host == "replay":
                 decided[host] = decide_file(source, mapped, read, order=order, progress=tell)
                 continue
-            with scratch(settings, "kafka" if host == "kafka" else "local") as (log, snapshots):
+            with scratch(settings, "local" if host == "local" else "kafka") as (own, log, snapshots):
                 append_events(log, source, mapped, order=order, progress=tell)
-                decided[host] = decide_log(log, snapshots, read, open_clock(), open_models())
+                if host == "flink":
+                    job = flink_submission(own, {read.name: read_detector_texts(detector)})
+                    decided[host] = decide_in_flink(log, open_flink(own), job, read)
+                else:
+                    decided[host] = decide_log(log, snapshots, read, open_clock(), open_models())
     found = compare(decided)
     if as_json:
         print_json(found)

@@ -70,7 +70,9 @@ def retry_rejected(
     stream: Stream = None,
     file: File = None,
     cause: Cause = None,
-    mapping: Annotated[Path | None, typer.Option(help="The mended mapping, for rows of files (YAML).")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="The mended mapping, for rows of files and messages of webhooks (YAML).")
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:

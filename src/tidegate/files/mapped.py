@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 _ROW = pa.field(ROW, pa.int64())
 _EMPTY: Any = pa.scalar("")
+_JSON = pa.json_()
 
 _encoder = msgspec.json.Encoder()
 
@@ -44,6 +45,9 @@ class Mapper:
     ) -> None:
         self._mapping, self._is_text = mapping, is_text
         read = mapping.source_columns()
+        if types is None and not is_text:
+            # A field of JSON may be left out.
+            names = [*names, *(name for name in mapping.columns if name not in names)]
         wanted = [name for name in names if name.lower() in read]
         self.types = (
             pa.schema([types.field(name) for name in wanted])
@@ -172,6 +176,9 @@ def typed_cells(cells: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
 
 def typed_values(values: Sequence[Any], wanted: pa.DataType) -> pa.Array[Any]:
     """Values of JSON as a type: times are texts in it."""
+    if wanted == _JSON:
+        texts = [None if value is None else _encoder.encode(value).decode() for value in values]
+        return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
     if pa.types.is_temporal(wanted) and any(isinstance(value, str) for value in values):
         return pa.array(values, pa.string()).cast(wanted)
     if not pa.types.is_boolean(wanted) and any(isinstance(value, bool) for value in values):

@@ -42,6 +42,7 @@ _ARROW: dict[str, pa.DataType] = {
     "double": pa.float64(),
     "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us"),
+    "json": pa.json_(),
 }
 
 _CELLS = {kind: _ARROW[kind] for kind in ("string", "long", "double", "boolean")} | {"enum": pa.string()}
@@ -71,7 +72,7 @@ class Mapping(msgspec.Struct, frozen=True):
     `expressions` are SQL by field of the stream; without one for `event_id`, the door names a row by its file and its
     place there. `is_fraud` is SQL of the label, if the source has one, which becomes
     known `known_after_us` microseconds after the event. `columns` are the types of the source's columns where its
-    format has none of its own (CSV, JSON lines) and a guess would be wrong.
+    format has none of its own (CSV, JSON) and a guess would be wrong: an object whose fields differ from row to row.
     """
 
     name: str

@@ -82,6 +82,11 @@ def open_source(path: Path, types: dict[str, pa.DataType], columns: frozenset[st
 
 
 def _text_reader(path: Path, kind: Kind, types: dict[str, pa.DataType]) -> pa.RecordBatchReader:
+    if nested := [name for name, wanted in types.items() if wanted == pa.json_()]:
+        raise MappingError(
+            f"source {path.name}: columns: {', '.join(nested)}: json is for `ingest` and webhooks; in a replay an "
+            "object has columns of its own, such as name.field"
+        )
     stream = open_unpacked(path, kind.encoding)
     if kind.format == "csv":
         dialect = Cells(path.name, open_unpacked(path, kind.encoding)).dialect

@@ -18,27 +18,22 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 
 import msgspec
 
 from tidegate.errors import FencedError
-from tidegate.hosts.alerts import alert_of, shown
-from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, inputs_of, runs, schemas_of
-from tidegate.hosts.forecast import Excess
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, runs
 from tidegate.hosts.metrics import Metrics
+from tidegate.hosts.outputs import UNFIT, outputs, rejected
 from tidegate.hosts.recovery import Recovery
-from tidegate.hosts.rollout import Deciding, Rollout
-from tidegate.kernel.decisions import Decisions
+from tidegate.hosts.rollout import Rollout
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
 from tidegate.ports.log import Entry, Log, Positions, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
-from tidegate.streams.control import DETECTORS, Candidate, Demotion, Warm
-from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Decision
-from tidegate.streams.rejected import Rejected
+from tidegate.streams.control import DETECTORS, Candidate, Warm
 from tidegate.streams.schema import STREAMS
 
 #: Records decided and committed at once.
@@ -54,9 +49,6 @@ _GATHER_S = 0.01
 
 #: How often the metrics of the state are brought up to date.
 _MEASURE_EVERY_MS = 5_000
-
-#: Decisions explained of one batch: enough for any hour but that of an attack, when those that follow must not wait.
-_MAX_EXPLAINED = 32
 
 _encode = msgspec.json.Encoder().encode
 
@@ -148,88 +140,17 @@ class LocalHost:
             if control is not None:
                 read |= after([control])
                 if not self._rollout.follow(control, start, records[:seen]):
-                    entries.append(self._rejected(control, "a version of a detector, or a rule's demotion"))
+                    wanted = "a version of a detector, or a rule's demotion"
+                    entries.append(rejected(control, wanted, self._clock.now_ms()))
                 seen += 1
         return entries
 
     def _decide_run(self, records: Sequence[Record], read: Positions, polled_ms: int) -> list[Entry]:
-        started_ns = time.perf_counter_ns()
-        streams = self._rollout.streams
-        arrived = arrivals(records, schemas_of(streams))
-        decode_us = (time.perf_counter_ns() - started_ns) // 1000
-        inputs = inputs_of(records, read, streams)
-        entries: list[Entry] = []
-        for deciding in self._rollout.deciding:
-            started_ns = time.perf_counter_ns()
-            decisions = deciding.kernel.decide(arrived.by_stream)
-            made = decisions.records()
-            spent = {"decode": decode_us, "decide": (time.perf_counter_ns() - started_ns) // 1000}
-            at = decisions.at.tolist()
-            entries += self._entries(decisions, made, [(records[i], inputs[i]) for i in at], polled_ms, spent)
-            entries += [self._demotion(deciding, excess) for excess in deciding.watch.count(decisions)]
-        expected = "an event of stream {} whose event_id is the record's id"
-        return entries + [self._rejected(record, expected.format(record.topic)) for record in arrived.refused]
-
-    def _demotion(self, deciding: Deciding, excess: Excess) -> Entry:
-        detector, at_ms = deciding.detector, self._clock.now_ms()
-        demotion = Demotion(
-            detector=detector.name,
-            version=detector.version,
-            rule=excess.rule,
-            fired=excess.fired,
-            decided=excess.decided,
-            forecast=excess.forecast,
-            at_ms=at_ms,
-        )
-        _log.warning("detector %s: rule %s fires far beyond its forecast, demoted", detector.name, excess.rule)
-        # Once a release and rule, whoever finds it again after a restart.
-        entry_id = f"{detector.name}:{detector.version}:{deciding.release.at_ms}:{excess.rule}"
-        return Entry(DETECTORS, detector.name, _encode(demotion), at_ms, entry_id)
+        entries, refused = outputs(self._rollout.deciding, records, read, polled_ms, self._clock)
+        return entries + [rejected(record, UNFIT.format(record.topic), self._clock.now_ms()) for record in refused]
 
     def _warm(self, candidate: Candidate) -> Entry:
         at_ms = self._clock.now_ms()
         warm = Warm(detector=candidate.detector, version=candidate.version, at_ms=at_ms)
         entry_id = f"{candidate.detector}:{candidate.version}:warm:{candidate.at_ms}"
         return Entry(DETECTORS, candidate.detector, _encode(warm), at_ms, entry_id)
-
-    def _entries(
-        self,
-        decisions: Decisions,
-        made: Sequence[Decision],
-        sources: Sequence[tuple[Record, dict[str, int]]],
-        polled_ms: int,
-        spent_us: dict[str, int],
-    ) -> list[Entry]:
-        entries: list[Entry] = []
-        acted_on = [row for row, decision in enumerate(made) if decision.outcome != "approve"]
-        events = dict(zip(acted_on, shown(decisions, acted_on), strict=True))
-        started_ns, explained = time.perf_counter_ns(), [row for row in acted_on if decisions.index[row] >= 0]
-        explained = explained[:_MAX_EXPLAINED] if decisions.detector.explains else []
-        explanations = dict(zip(explained, decisions.explain(explained), strict=True))
-        explain_us = (time.perf_counter_ns() - started_ns) // 1000
-        spent_us = {**spent_us, "explain": explain_us} if explained else spent_us
-        decided_ms = self._clock.now_ms()
-        for row, (decision, (record, inputs)) in enumerate(zip(made, sources, strict=True)):
-            entry_id = f"{decision.detector}:{decision.event_id}"
-            # The clocks of door and engine may differ where they run on two machines.
-            queue_us = max(0, polled_ms - record.timestamp_ms) * 1000
-            whole = msgspec.structs.replace(
-                decision,
-                explanation=explanations.get(row),
-                inputs=inputs,
-                stages_us={"queue": queue_us, **spent_us},
-            )
-            entries.append(Entry(DECISIONS, decision.event_id, _encode(whole), decided_ms, entry_id))
-            if row in events:
-                alert = alert_of(decision, events[row], accepted_ms=record.timestamp_ms, decided_ms=decided_ms)
-                entries.append(Entry(ALERTS, decision.event_id, _encode(alert), decided_ms, entry_id))
-        return entries
-
-    def _rejected(self, record: Record, wanted: str) -> Entry:
-        rejected = Rejected(
-            stream=record.topic,
-            step="engine",
-            reason=f"record {record.name}: wanted {wanted}",
-            accepted_ms=record.timestamp_ms,
-        )
-        return Entry(REJECTED, record.key, _encode(rejected), self._clock.now_ms(), f"engine:{record.name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -19,10 +20,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tidegate.errors import StateError
 from tidegate.files.mapping import IS_FRAUD
 from tidegate.files.mapping import Mapping as FileMapping
 from tidegate.hosts.arrivals import batches
 from tidegate.hosts.delayed_labels import DelayedLabels
+from tidegate.hosts.flink.cluster import FlinkCluster
+from tidegate.hosts.flink.submission import Submission, group_of
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
 from tidegate.hosts.replay import replay
@@ -30,14 +34,18 @@ from tidegate.kernel.arrivals import LABELS, among
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log
+from tidegate.ports.log import Entry, Log, Positions, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
+from tidegate.streams.control import DETECTORS
 from tidegate.streams.decision import DECISIONS, Decision
 from tidegate.streams.schema import Schema, load_schema
 
 #: Rows read of the file, and appended to a log, at once.
 _BATCH_ROWS = 2000
+
+#: How often it is looked whether Flink has decided all.
+_LOOK_S = 0.5
 
 #: No snapshot is asked for while a host decides.
 _NEVER_MS = 2**62
@@ -123,6 +131,32 @@ def decide_log(log: Log, snapshots: Snapshots, detector: Detector, clock: Clock,
     while host.step(0):
         pass
     host.close()
+    return _decisions(log)
+
+
+def decide_in_flink(log: Log, cluster: FlinkCluster, submission: Submission, detector: Detector) -> Rows:
+    """Have a job on a Flink cluster decide all that is in the log, and read back what it wrote.
+
+    Raises:
+        StateError, NotFoundError, OverloadError: as `FlinkCluster.submit`.
+        StateError: the job has ended before it had decided all.
+    """
+    ends = {place: end for place, end in log.ends([*detector.streams, DETECTORS]).items() if end}
+    cluster.submit(submission, slots=1)
+    try:
+        read: Positions = {}
+        while any(read.get(place, 0) < end for place, end in ends.items()):
+            time.sleep(_LOOK_S)
+            for batch in log.history(group_of(submission, detector.name), read, [*detector.streams, DETECTORS]):
+                read |= after(batch)
+            if (status := cluster.status(submission.job)).ended:
+                raise StateError(f"flink: job {submission.job!r} is {status.state}; its task manager's log says why")
+    finally:
+        cluster.cancel(submission.job)
+    return _decisions(log)
+
+
+def _decisions(log: Log) -> Rows:
     decode, found = msgspec.json.Decoder(Decision).decode, Rows()
     for batch in batches(log, {}, log.ends([DECISIONS])):
         for record in batch:

@@ -54,6 +54,14 @@ class Access:
     def __init__(self, identity: Identity, rate: RateLimit) -> None:
         self._identity, self._rate = identity, rate
 
+    def count(self, caller: str) -> None:
+        """Count one request of someone who was told by other means than a credential.
+
+        Raises:
+            HTTPException: 429, the caller sends more than its rate.
+        """
+        self._rate.take(caller)
+
     def principal(self, request: Request) -> Principal:
         """The principal whose API key or signed token came as `Authorization: Bearer`, or as the password of `Basic`,
         whose name is not looked at.

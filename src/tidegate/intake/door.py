@@ -12,6 +12,7 @@ from tidegate.intake.decisions import Decisions
 from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.limits import SIGN_IN_BURST, SIGN_IN_EVERY_S, SIGN_INS_AT_ONCE
 from tidegate.intake.metrics import Metrics
+from tidegate.intake.sources import Sources
 from tidegate.intake.take import Intake
 from tidegate.ports.audit import Audit
 from tidegate.ports.claims import Claims
@@ -49,6 +50,7 @@ class Door:
         self.access = Access(identity, RateLimit(rate_limit_per_s, rate_limit_per_s, clock))
         self.sign_in_rate = RateLimit(1 / SIGN_IN_EVERY_S, SIGN_IN_BURST, clock)
         self.sign_ins = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+        self.sources = Sources(log, keys, clock)
         self.bodies = Bodies(self.metrics)
         self.appender = Appender(log, self.envelopes, self.metrics)
         self.decisions = Decisions(log, detector)

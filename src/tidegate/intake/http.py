@@ -33,6 +33,7 @@ from tidegate.intake.metrics import Metrics
 from tidegate.intake.problems import add_handlers, internal
 from tidegate.intake.reads import person_routes, read_routes
 from tidegate.intake.schema_registry import register_streams, registry_routes
+from tidegate.intake.webhooks import webhook_routes
 from tidegate.ports.audit import Audit
 from tidegate.ports.claims import Claims
 from tidegate.ports.clock import Clock
@@ -56,7 +57,7 @@ _SECURITY_HEADERS = {
 
 
 _ROUTES = (
-    *(event_routes, list_routes, read_routes, graphql_routes, person_routes),
+    *(event_routes, webhook_routes, list_routes, read_routes, graphql_routes, person_routes),
     *(produce_routes, topic_routes, consumer_routes, v3_routes, record_routes, registry_routes),
 )
 

@@ -9,6 +9,9 @@ MAX_BODY_BYTES = 4 * 1_048_576
 #: of up to MAX_TEXT_CHARS, and all else is sealed and claimed.
 MAX_EVENT_BYTES = 2 * 1_048_576
 
+#: Largest outbound message of Salesforce: a hundred notifications of 10 KB. XML is read ten times as slow as JSON.
+MAX_XML_BYTES = 1_048_576
+
 #: Events in one request: about 50 ms of one core, so that one request holds no other up for long.
 MAX_EVENTS = 1_000
 

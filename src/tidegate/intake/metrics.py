@@ -19,6 +19,12 @@ class Metrics:
         self.rejected = Counter(
             "tidegate_door_rejected", "Events refused, by stream and step.", ["stream", "step"], registry=registry
         )
+        self.webhooks = Counter(
+            "tidegate_door_webhooks",
+            "Webhooks by source and whether their signature was verified or refused.",
+            ["source", "result"],
+            registry=registry,
+        )
         self.answers = Counter(
             "tidegate_door_answers", "Answers by route and status.", ["route", "status"], registry=registry
         )

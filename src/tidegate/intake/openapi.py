@@ -106,11 +106,20 @@ def graphql_body() -> dict[str, Any]:
     return _body({JSON: {"schema": ref("GraphqlRequest")}}) | {"security": _SECURITY}
 
 
+def webhook_body() -> dict[str, Any]:
+    message = {"type": "object", "description": "What the source sends; its mapping makes an event of it."}
+    content = {kind: {"schema": {"anyOf": [message, {"type": "array", "items": message}]}} for kind in _WEBHOOKS}
+    soap = {"text/xml": {"schema": {"type": "string", "description": "Salesforce's outbound message."}}}
+    return _body(content | soap) | OPEN
+
+
 def sign_in_body() -> dict[str, Any]:
     return _body({JSON: {"schema": ref("SignIn")}}) | {"security": []}
 
 
 _SECURITY = [{"bearer": []}, {"basic": []}]
+
+_WEBHOOKS = (JSON, "application/cloudevents+json", "application/cloudevents-batch+json")
 
 _ENCODING = {
     "name": "Content-Encoding",

@@ -108,8 +108,8 @@ def causes(events: Sequence[Kept]) -> list[Cause]:
 def retry(
     log: Log, envelopes: Envelopes, clock: Clock, events: Sequence[Kept], *, by: str, mapping: FileMapping | None = None
 ) -> Retried:
-    """Try rejected events again, the way of the door; rows of files go through the mapping. What is taken and the note
-    that it is are written in one transaction.
+    """Try rejected events again, the way of the door; rows of files and messages of webhooks go through the mapping.
+    What is taken and the note that it is are written in one transaction.
 
     Raises:
         OverloadError: the log cannot be written now. What is taken so far is not tried again.
@@ -149,7 +149,8 @@ def _decoded(envelopes: Envelopes, event: Kept, mapping: FileMapping | None) -> 
         original = open_rejected(envelopes, event.rejected)
         values = decode(original)
         form = format_of(event.rejected.file) if event.rejected.file else "json"
-        if mapping and event.rejected.file:
+        # A row without a file is a webhook's message.
+        if mapping and row is not None:
             return Decoded(_mapped(mapping, values, is_text=form == "csv"), values, row)
         given = values if form in ("json", "ndjson") else bare(event.rejected.stream, [values])[0]
         return Decoded(given, values, row)

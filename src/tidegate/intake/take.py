@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -58,6 +58,15 @@ class Intake:
             self._threads, self._prepare, stream, split, body, source
         )
 
+    async def prepared(self, work: Callable[[Preparer], Sequence[Result]]) -> Prepared:
+        """What `work` makes of what it holds, in a thread of those that prepare.
+
+        Raises:
+            HTTPException: as `work` does.
+        """
+        results = await asyncio.get_running_loop().run_in_executor(self._threads, work, self._preparer)
+        return Prepared(results)
+
     async def append(self, stream: str, prepared: Prepared) -> list[Taken | Refused]:
         """Write what was prepared; durable when it returns.
 
@@ -90,7 +99,7 @@ class Intake:
                 raise DecodeError("decode", "decode: wanted at least one event, got none; send events as JSON objects")
         except DecodeError as error:
             return Prepared([(error, self._preparer.refuse(stream, Decoded(error, body), error, origin))])
-        _check_size(raw_events)
+        check_size(raw_events)
         events = [raw if isinstance(raw, Decoded) else decoded(raw) for raw in raw_events]
         return Prepared(self._preparer.prepare(stream, events, origin))
 
@@ -101,7 +110,11 @@ def _result(event: Result, place: Appended) -> Taken | Refused:
     return Refused(problem=event_problem(event[0]))
 
 
-def _check_size(raw_events: Sequence[Raw | Decoded]) -> None:
+def check_size(raw_events: Sequence[Raw | Decoded]) -> None:
+    """
+    Raises:
+        HTTPException: 413, too many events for one request, or one too large.
+    """
     if len(raw_events) > MAX_EVENTS:
         raise HTTPException(413, f"size: wanted up to {MAX_EVENTS} events, got {len(raw_events)}; send them in parts")
     largest = max((len(bytes(raw)) for raw in raw_events if not isinstance(raw, Decoded)), default=0)

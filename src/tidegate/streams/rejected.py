@@ -26,7 +26,8 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None = None
     """The name of the file that it stood in, without its folder."""
     row: int | None = None
-    """Its row there, counted from 1, without a header and blank lines. None of a file: the file itself was refused."""
+    """Its row there, counted from 1, without a header and blank lines. None of a file: the file itself was refused.
+    Without a file it was the message of a webhook, and this is 1."""
     accepted_ms: int
     """When the door accepted it, milliseconds since 1970 by the door's clock."""
     sealed: str | None = None

@@ -94,6 +94,30 @@ class Connection:
                     "oauth_cb": partial(_aws_token, region),
                 }
 
+    def java(self) -> dict[str, str]:
+        """What Kafka's client on the JVM is told, where Flink reads and writes.
+
+        Raises:
+            SettingError: the sign-in needs a secret, which would stand in the job.
+        """
+        config = {"bootstrap.servers": self.servers}
+        if self.ca_file is not None:
+            config |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(self.ca_file)}
+        match self.sign_in:
+            case "plain":
+                return config
+            case "scram" | "mtls":
+                raise SettingError(
+                    f"setting TIDEGATE_KAFKA_SIGN_IN: Flink signs in by `plain` or `iam`, got {self.sign_in!r}"
+                )
+            case "iam":
+                return config | {
+                    "security.protocol": "SASL_SSL",
+                    "sasl.mechanism": "AWS_MSK_IAM",
+                    "sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
+                    "sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+                }
+
 
 def connect(address: str, **given: Any) -> Connection:
     """The connection that an address names: kafka://host:port,host:port/prefix.
