@@ -257,7 +257,7 @@ def test_null_is_equal_to_nothing():
 
 def test_what_is_no_longer_kept_is_freed():
     kernel = Kernel(compile_detector("segments", SEGMENTS))
-    for minute in range(0, 40_000, 20):
+    for minute in range(0, 18_000, 9):
         kernel.decide(batches([customer(minute, f"segment {minute}"), payment(minute + 1)]))
     (size,) = kernel._joins.sizes().values()
     assert size.keys == 1

@@ -298,7 +298,7 @@ def lengths(named: np.ndarray) -> np.ndarray:
 
 
 def with_room(of: Table, versions: int, text_bytes: int, text_columns: list[int], floor: int) -> Table:
-    """A table with room for so many more versions and bytes of texts. What was found before means nothing from here on."""
+    """A table with room for so many more versions and bytes of texts. What was found before means nothing any more."""
     if of.registers[GONE] != NIL:
         _free(of)
     if of.registers[IN_USE] + versions > len(of.versions):
