@@ -98,12 +98,13 @@ build/%/ready: benchmarks/environments/%.txt | $(UV)
 	@$(UV) pip install --quiet --python build/$*/bin/python --requirement $<
 	@touch $@
 
-# The Flink host's job runs in Flink's environment, and finds Tidegate and Kafka's connector there.
+# The Flink host's job runs in Flink's environment, and finds Tidegate and Kafka's connector there. Beam, for whose sake
+# PyFlink has an older pyarrow, makes no use of it here.
 CONNECTOR := flink-connector-base flink-connector-kafka kafka-clients lz4-java snappy-java zstd-jni
 build/flink/ready: benchmarks/environments/flink.txt tests/referee/requirements.txt build/stack/jars/ready | $(UV)
 	@$(UV) venv --quiet --clear --python 3.11 build/flink
 	@$(UV) pip install --quiet --python build/flink/bin/python --requirement $<
-	@$(UV) pip install --quiet --python build/flink/bin/python --no-deps --editable .
+	@$(UV) pip install --quiet --python build/flink/bin/python --no-deps --editable . pyarrow==20.0.0
 	@cp $(CONNECTOR:%=build/stack/jars/%-[0-9]*.jar) build/flink/lib/python3.11/site-packages/pyflink/lib/
 	@touch $@
 

@@ -183,7 +183,7 @@ def _state() -> Told:
             kernel.decide({"transactions": Arrived.alone(batch)})
 
     _, told = timed(ROWS, work)
-    sizes = kernel.sizes()
+    sizes = [size for _, _, size in kernel.sizes()]
     taken = sum(size.bytes for size in sizes)
     rows, keys = max(size.rows for size in sizes), sum(size.keys for size in sizes)
     return told | {

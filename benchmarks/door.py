@@ -221,7 +221,16 @@ def _serve(server: str, folder: Path) -> None:
 def _door(folder: Path) -> tuple[Any, str]:
     from tidegate.intake.http import create_app
     from tidegate.settings import Settings
-    from tidegate.wiring import open_audit, open_claims, open_clock, open_hotstore, open_identity, open_keys, open_log
+    from tidegate.wiring import (
+        open_audit,
+        open_claims,
+        open_clock,
+        open_hotstore,
+        open_identity,
+        open_keys,
+        open_log,
+        open_schemas,
+    )
 
     settings = Settings(data=folder)
     identity = open_identity(settings)
@@ -232,6 +241,7 @@ def _door(folder: Path) -> tuple[Any, str]:
         claims=open_claims(settings),
         identity=identity,
         hotstore=open_hotstore(settings),
+        schemas=open_schemas(settings),
         audit=open_audit(settings),
         clock=open_clock(),
         detector="card_fraud",

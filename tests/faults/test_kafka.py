@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka.admin import AdminClient
 from infra.stack.kafka import Kafka
 from tests.hosts.stream import PARTITIONS, TOPICS, detector, stream
 
@@ -239,4 +240,22 @@ def test_a_transaction_whose_time_is_out_leaves_nothing(broker: Kafka, monkeypat
     quick.close()
     seen = [int(record.value) for batch in batches(log, {}, log.ends([DECISIONS])) for record in batch]
     assert sorted(seen) == list(range(21))
+    log.close()
+
+
+def test_a_group_that_kafka_has_forgotten_goes_on_where_it_was(kafka: Kafka) -> None:
+    log = opened(kafka.servers, "forgotten.")
+    log.append([Entry("labels", f"k{n}", str(n).encode(), n) for n in range(1, 21)])
+    member = log.consumer("copy", ["labels"])
+    taken = member.poll(12, 0)
+    member.commit()
+    member.close()
+    # As after a week in which it has committed nothing.
+    admin = AdminClient({"bootstrap.servers": kafka.servers})
+    admin.delete_consumer_groups(["forgotten.copy"])["forgotten.copy"].result()
+    again = log.consumer("copy", ["labels"])
+    rest = again.poll(20, 0)
+    again.close()
+    assert sorted(int(record.value) for record in [*taken, *rest]) == list(range(1, 21))
+    assert log.lag("copy") == {"labels": 8}
     log.close()

@@ -6,7 +6,9 @@ import base64
 import os
 import random
 import re
+import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -29,7 +31,7 @@ from tests.hosts.stream import (
 
 from tidegate.adapters.embedded.log import EmbeddedLog
 from tidegate.adapters.embedded.snapshots import EmbeddedSnapshots
-from tidegate.errors import FencedError
+from tidegate.errors import FencedError, StateError
 from tidegate.hosts import local
 from tidegate.hosts.arrivals import GROUP
 from tidegate.hosts.local import LocalHost
@@ -441,3 +443,36 @@ def test_it_runs_until_it_is_stopped_and_leaves_a_snapshot(engine: Engine, undis
     assert not running.is_alive()
     assert decisions(engine.log) == undisturbed
     assert len(engine.files()) == 1
+
+
+def test_a_log_that_has_forgotten_how_far_it_was_decided_is_not_decided_twice(engine: Engine) -> None:
+    engine.log.append(stream(50, seed=7))
+    host = engine.host()
+    drain(host)
+    leave(host)
+    with sqlite3.connect(engine.folder / "log.sqlite") as connection:
+        connection.execute("UPDATE position SET next_offset = 0 WHERE group_name = 'engine'")
+    connection.close()
+    with pytest.raises(StateError, match="decided twice"):
+        engine.host()
+    shutil.rmtree(engine.folder / "snapshots")
+    engine.snapshots = EmbeddedSnapshots(engine.folder / "snapshots")
+    drain(engine.host())
+    assert len(decisions(engine.log)) == 50
+
+
+def test_its_metrics_tell_what_it_reads_and_writes_and_what_waits(engine: Engine) -> None:
+    engine.log.append([entry("transactions", transaction(n)) for n in range(3)])
+    host = engine.host()
+
+    def told(name: str, topic: str) -> float:
+        samples = [sample for metric in host.metrics.registry.collect() for sample in metric.samples]
+        return sum(s.value for s in samples if s.name == f"tidegate_engine_{name}" and s.labels["topic"] == topic)
+
+    assert told("lag_records", "transactions") == 3
+    drain(host)
+    engine.clock.ms += 5_000
+    host.step(0)
+    assert told("records_read_total", "transactions") == told("records_written_total", DECISIONS) == 3
+    assert told("bytes_read_total", "transactions") == sum(len(r.value) for r in everything(engine.log, "transactions"))
+    assert told("lag_records", "transactions") == 0

@@ -50,7 +50,7 @@ def described(tmp_path_factory):
 
 
 def examples() -> int:
-    return max(2, settings().max_examples // 50)
+    return max(1, settings().max_examples // 100)
 
 
 def tried(check, strategy):

@@ -26,7 +26,7 @@ from tidegate.errors import FencedError
 from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, runs
 from tidegate.hosts.metrics import Metrics
 from tidegate.hosts.outputs import UNFIT, outputs, rejected
-from tidegate.hosts.recovery import Recovery
+from tidegate.hosts.recovery import Recovery, refuse_forgotten
 from tidegate.hosts.rollout import Rollout
 from tidegate.kernel.detector import Detector
 from tidegate.ports.clock import Clock
@@ -76,7 +76,11 @@ class LocalHost:
         topics = [*STREAMS, DETECTORS]
         self._consumer = log.consumer(GROUP, topics)
         self._recovery = Recovery(log, snapshots, GROUP, topics)
-        self._rollout = Rollout(log, snapshots, detectors, self._consumer.committed(), models=models)
+        committed = self._consumer.committed()
+        self._rollout = Rollout(log, snapshots, detectors, committed, models=models)
+        refuse_forgotten(
+            snapshots, [each.detector.name for each in self._rollout.deciding], committed, log.ends(topics)
+        )
         for deciding in self._rollout.deciding:
             # The first event shall not wait for the machine code to be loaded.
             deciding.kernel.decide({}).explain([])
@@ -95,10 +99,13 @@ class LocalHost:
         entries = self._decide(records, read) if records else []
         entries += [self._warm(candidate) for candidate in self._rollout.warmed()]
         if records or entries:
-            self._consumer.commit(entries)
+            self.metrics.committed(records, entries, self._consumer.commit(entries))
         now_ms = self._clock.now_ms()
         if now_ms - self._kept_ms >= self._snapshot_every_ms:
             self._kept_ms = now_ms
+            if not (records or entries):
+                # A group that is silent for long is forgotten by some logs.
+                self._consumer.commit()
             self._keep()
             self._log.expire(now_ms)
         if now_ms - self._measured_ms >= _MEASURE_EVERY_MS:
@@ -128,7 +135,7 @@ class LocalHost:
         self._recovery.keep(kernels, self._consumer.position())
 
     def _measure(self) -> None:
-        self.metrics.measure(deciding.kernel for deciding in self._rollout.deciding)
+        self.metrics.measure([deciding.kernel for deciding in self._rollout.deciding], self._log.lag(GROUP))
 
     def _decide(self, records: Sequence[Record], read: Positions) -> list[Entry]:
         """What is to be written about a batch, `read` being how far the log was read before it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from tidegate.errors import NotFoundError
-from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, schemas_of
+from tidegate.hosts.arrivals import BATCH_RECORDS, GROUP, arrivals, batches, schemas_of
 from tidegate.hosts.controls import CONTROL, controls
 from tidegate.hosts.examples import FILE
 from tidegate.hosts.history import of_lake
@@ -21,7 +21,7 @@ from tidegate.kernel.decisions import Decisions
 from tidegate.kernel.detector import Detector, compile_detector, version_of
 from tidegate.ports.clock import Clock
 from tidegate.ports.lake import Lake
-from tidegate.ports.log import Entry, Log, Positions, after
+from tidegate.ports.log import Entry, Log, Positions, Record, after
 from tidegate.ports.models import Models
 from tidegate.ports.snapshots import Snapshots
 from tidegate.streams.control import (
@@ -197,12 +197,20 @@ def _fill(log: Log, snapshots: Snapshots, lake: Callable[[], Lake], detector: De
             firings.add(kernel.decide(arrived))
     topics = [*detector.streams, DETECTORS]
     at: Positions = dict.fromkeys(log.ends(topics), 0)
-    for records in log.history(GROUP, {}, topics):
+
+    def decide(records: Sequence[Record]) -> None:
+        nonlocal done
         firings.add(kernel.decide(arrivals(records, schemas_of(detector.streams)).by_stream))
-        at |= after(records)
         done += len(records)
         progress(done)
+
+    for records in log.history(GROUP, {}, topics):
+        decide(records)
+        at |= after(records)
     keep_next(snapshots, kernel, at)
+    # In which order an engine will take the rest is not known yet; how often rules fire hardly depends on it.
+    for records in batches(log, at, log.ends(topics)):
+        decide(records)
     return firings.forecast()
 
 

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NoReturn
 
@@ -55,6 +55,25 @@ def restore(snapshots: Snapshots, kernel: Kernel, read: Positions) -> tuple[Posi
         return snapshot.positions, msgspec.json.decode(counts, type=Counts) if counts else None
     _log.info("detector %s %s has no snapshot to begin with; the log is read anew", detector.name, detector.version)
     return {}, None
+
+
+def refuse_forgotten(snapshots: Snapshots, names: Iterable[str], committed: Positions, ends: Positions) -> None:
+    """
+    Raises:
+        StateError: nothing is committed, but a snapshot is of what this log holds: the log has forgotten how far its
+            group was, and whoever went on would decide twice.
+    """
+    if any(committed.values()):
+        return
+    for name in names:
+        snapshot = snapshots.newest(name)
+        at = snapshot.positions if snapshot else {}
+        if any(at.values()) and all(offset <= ends.get(place, 0) for place, offset in at.items()):
+            raise StateError(
+                f"engine: a snapshot of detector {name!r} has seen this log, but the log no longer knows how far it "
+                "was decided; from its start on it would be decided twice. Set the offsets of the group `engine` to "
+                "where it was, or, if the log is a new one, move the folder `snapshots` away"
+            )
 
 
 def keep_next(snapshots: Snapshots, kernel: Kernel, positions: Positions) -> None:

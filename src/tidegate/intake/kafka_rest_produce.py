@@ -13,7 +13,7 @@ from tidegate.intake.answers import Refused, Taken
 from tidegate.intake.body import content_type
 from tidegate.intake.decode import JSON, Decoded, Raw
 from tidegate.intake.door import Door
-from tidegate.intake.kafka_rest import accepted, check_partition, check_topic, v2_answer
+from tidegate.intake.kafka_rest import READING, accepted, check_partition, check_topic, v2_answer
 from tidegate.intake.kafka_rest_answers import PartitionOffset, ProducedRecord, ProducedRecords, ProduceRecords
 from tidegate.intake.kafka_rest_errors import KafkaRoute, RestError, asked
 from tidegate.intake.kafka_rest_openapi import V2, body, v2
@@ -47,7 +47,7 @@ FORMATS: dict[str, Format] = {
 
 KEY_SCHEMA_MISSING, VALUE_SCHEMA_MISSING = 42201, 42202
 
-TopicName = Annotated[str, Path(max_length=249)]
+TopicName = Annotated[str, Path(json_schema_extra={"enum": list(READING)})]
 PartitionId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 

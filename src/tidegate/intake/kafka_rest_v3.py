@@ -49,7 +49,8 @@ CONFIGS: Mapping[str, str] = {
     "message.timestamp.type": "LogAppendTime",
 }
 
-ClusterId = Annotated[str, Path(max_length=64)]
+ClusterId = Annotated[str, Path(json_schema_extra={"enum": [CLUSTER_ID]})]
+ConfigName = Annotated[str, Path(json_schema_extra={"enum": list(CONFIGS)})]
 
 
 def check_cluster(cluster_id: str) -> None:
@@ -179,7 +180,7 @@ def v3_routes(door: Door) -> APIRouter:  # noqa: C901  # a route each
         responses=answers({200: ref("TopicConfigData")}, 404),
     )
     async def get_config(  # pyright: ignore[reportUnusedFunction]
-        cluster_id: ClusterId, topic: TopicName, name: TopicName, request: Request
+        cluster_id: ClusterId, topic: TopicName, name: ConfigName, request: Request
     ) -> Response:
         see(request, cluster_id, topic)
         if name not in CONFIGS:

@@ -19,7 +19,7 @@ from tidegate.adapters.kafka.log_cluster import Cluster
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection, translated
 from tidegate.adapters.kafka.log_consumer import KafkaConsumer
 from tidegate.adapters.kafka.log_ids import Ids
-from tidegate.adapters.kafka.log_order import ORDER, PLACE, places
+from tidegate.adapters.kafka.log_order import ORDER, PLACE, last, places
 from tidegate.adapters.kafka.log_partitions import Known, Partitions
 from tidegate.adapters.kafka.log_turn import Turn
 from tidegate.adapters.kafka.log_writer import PRODUCER, Writer
@@ -155,7 +155,7 @@ class KafkaLog:
         Raises:
             NotFoundError: a topic does not exist.
         """
-        return KafkaConsumer(self._cluster, self._ids, self._known, group, topics)
+        return KafkaConsumer(self._cluster, self._ids, self._known, group, topics, last=self._last)
 
     def stand_by(self, group: str, stop: threading.Event, waiting: Callable[[], None]) -> bool:
         if group not in self._turns:
@@ -201,6 +201,10 @@ class KafkaLog:
             for partitions in self._idle:
                 partitions.close()
             self._idle.clear()
+        self._cluster.close()
+
+    def _last(self, group: str) -> Positions:
+        return last(self.read, group, self._cluster.firsts([PLACE])[PLACE], self.ends([ORDER])[PLACE])
 
     def _newest(self, topic: str) -> Iterator[Record]:
         ends = self.ends([topic])

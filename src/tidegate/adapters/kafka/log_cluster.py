@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -54,6 +54,8 @@ _PASSING = frozenset(
 )
 _AGAIN_S = 0.02
 
+_T = TypeVar("_T")
+
 _COMMITTED = IsolationLevel.READ_COMMITTED
 
 
@@ -65,6 +67,7 @@ class Cluster:
         self._admin = AdminClient(connection.config())
         self._lock = threading.Lock()
         self._topics: dict[str, int] = {}
+        self._members: dict[str, Consumer] = {}
 
     def create(self, topic: str, partitions: int) -> None:
         if partitions < 1:
@@ -130,14 +133,10 @@ class Cluster:
         return {place: offset for place, offset in found.items() if offset >= 0}
 
     def groups(self) -> list[str]:
-        try:
-            found = cast("Any", self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S).result())
-        except KafkaException as error:
-            raise translated("groups", error) from None
-        if found.errors:
-            # A group that is not named here would lose what it has not read.
-            raise translated("groups", found.errors[0])
-        prefix = self.connection.prefix
+        def ask(**how: Any) -> dict[str, Any]:
+            return {"groups": self._admin.list_consumer_groups(**how)}
+
+        prefix, found = self.connection.prefix, self._asked("groups", ask, request_timeout=REQUEST_TIMEOUT_S)["groups"]
         return [each.group_id.removeprefix(prefix) for each in found.valid if each.group_id.startswith(prefix)]
 
     def committed(
@@ -145,25 +144,22 @@ class Cluster:
     ) -> dict[TopicPartition, tuple[int, int]]:
         """What the group has committed of these partitions (None: all): the next offset, and how far it had looked."""
         places = self.places(self.topics()) if places is None else places
-        request = ConsumerGroupTopicPartitions(
-            self.connection.name(group),
-            [KafkaPartition(self.connection.name(place.topic), place.partition) for place in places],
-        )
-        (found,) = self._asked(
-            f"positions of group {group!r}",
-            # Named partition by partition: only so does the cluster wait for a transaction that is about to end.
-            self._admin.list_consumer_group_offsets,
-            [request],
-            require_stable=True,
-            request_timeout=REQUEST_TIMEOUT_S,
-        ).values()
+        wanted = [KafkaPartition(self.connection.name(place.topic), place.partition) for place in places]
+
+        def ask() -> list[KafkaPartition]:
+            found = self._member(group).committed(wanted, REQUEST_TIMEOUT_S)
+            for error in (each.error for each in found if each.error is not None):
+                raise KafkaException(error)
+            return found
+
+        found = self._again(f"positions of group {group!r}", ask)
         prefix = self.connection.prefix
         return {
             TopicPartition(each.topic.removeprefix(prefix), each.partition): (
                 each.offset,
                 int(each.metadata) if each.metadata else each.offset,
             )
-            for each in found.topic_partitions
+            for each in found
             if each.offset >= 0
         }
 
@@ -196,21 +192,48 @@ class Cluster:
         by_name = {(at.topic, at.partition): result.offset for at, result in results.items()}
         return {place: by_name[self.connection.name(place.topic), place.partition] for place in wanted}
 
+    def _member(self, group: str) -> Consumer:
+        """A client by which to ask for what a group has committed; it reads nothing. An admin client crashes where the
+        group's coordinator has moved.
+        """
+        with self._lock:
+            if group not in self._members:
+                config = {
+                    "group.id": self.connection.name(group),
+                    "enable.auto.commit": False,
+                    # So it waits for a transaction that is about to end.
+                    "isolation.level": "read_committed",
+                }
+                self._members[group] = Consumer(self.connection.config() | config)
+            return self._members[group]
+
+    def close(self) -> None:
+        with self._lock:
+            for member in self._members.values():
+                member.close()
+            self._members.clear()
+
     def _asked(self, step: str, ask: Callable[..., Any], *what: Any, **how: Any) -> dict[Any, Any]:
         """The answers, asked for again while the cluster is busy with itself.
 
         Raises:
             KafkaException: a topic is there already; translated: any other.
         """
+
+        def answers() -> dict[Any, Any]:
+            found = {key: future.result(REQUEST_TIMEOUT_S) for key, future in ask(*what, **how).items()}
+            # A group that is left out would lose what it has not read.
+            for error in (error for answer in found.values() for error in getattr(answer, "errors", ())):
+                raise error
+            return found
+
+        return self._again(step, answers)
+
+    def _again(self, step: str, ask: Callable[[], _T]) -> _T:
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
         while True:
             try:
-                answers = {key: future.result(REQUEST_TIMEOUT_S) for key, future in ask(*what, **how).items()}
-                for error in (
-                    each.error for answer in answers.values() for each in getattr(answer, "topic_partitions", ())
-                ):
-                    if error is not None:
-                        raise KafkaException(error)
+                return ask()
             except KafkaException as error:
                 code = error.args[0].code()
                 if code == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -227,5 +250,3 @@ class Cluster:
                     "settings TIDEGATE_KAFKA_* fit it?",
                     retry_after_s=1,
                 ) from None
-            else:
-                return answers

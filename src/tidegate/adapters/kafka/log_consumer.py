@@ -8,7 +8,7 @@ fences it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -36,7 +36,17 @@ _CONFIG = PRODUCER | {
 class KafkaConsumer:
     """Made by `KafkaLog.consumer`. Belongs to one thread at a time."""
 
-    def __init__(self, cluster: Cluster, ids: Ids, known: Known, group: str, topics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        ids: Ids,
+        known: Known,
+        group: str,
+        topics: Sequence[str],
+        *,
+        last: Callable[[str], Positions],
+    ) -> None:
+        """`last` tells how far the group had read at its last poll."""
         connection = cluster.connection
         self._cluster, self._group, self._name = cluster, group, connection.name
         places = cluster.places(topics)
@@ -48,7 +58,9 @@ class KafkaConsumer:
         except KafkaException as error:
             raise translated(f"join group {group!r}", error) from None
         committed = cluster.committed(group, places)
-        positions = {place: committed[place][0] if place in committed else 0 for place in places}
+        # Kafka forgets a group that has not committed for a week; the order that it took has not.
+        before = {place: offset for place, (offset, _) in committed.items()} or last(group)
+        positions = {place: before.get(place, 0) for place in places}
         self._partitions = Partitions(connection, positions, group, known)
         #: The places after the polls since the last commit.
         self._polls: list[Positions] = []

@@ -20,6 +20,9 @@ PLACE = TopicPartition(ORDER, 0)
 #: Records read at once.
 _STEP = 1000
 
+#: Offsets looked through for a group's last place: a group that is new is not there, and must not look for long.
+_LOOKED_THROUGH = 100_000
+
 Reading = Callable[[Positions, int], list[Record]]
 
 
@@ -67,6 +70,18 @@ def places(read: Reading, group: str, start: Mapping[TopicPartition, int], first
             high = middle
     for record in _of_group(read, group, low, end):
         yield from (positions for positions in _decoded(record) if not _is_before(positions, start))
+
+
+def last(read: Reading, group: str, first: int, end: int) -> Positions:
+    """How far the group had read at its last poll, if that is among the newest of ORDER; else empty."""
+    first = max(first, end - _LOOKED_THROUGH)
+    while first < end:
+        start = max(first, end - _STEP)
+        found = list(_of_group(read, group, start, end))
+        if found:
+            return list(_decoded(found[-1]))[-1]
+        end = start
+    return {}
 
 
 def _of_group(read: Reading, group: str, offset: int, end: int) -> Iterator[Record]:

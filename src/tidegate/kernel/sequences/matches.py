@@ -187,7 +187,10 @@ class Matches:
         first, end = (int(self._store.registers[register]) for register in (matchstore.FIRST, matchstore.END))
         while end - first + count > len(self._store.rows):
             self._grow_rows()
-        ring, places = self._store.rows, (end + np.arange(count)) & (len(self._store.rows) - 1)
+        ring, start = self._store.rows, end & (len(self._store.rows) - 1)
+        # In one piece where they do not go round the ring's end.
+        is_piece = start + count <= len(ring)
+        places = slice(start, start + count) if is_piece else (end + np.arange(count)) & (len(ring) - 1)
         ring[places, matchstore.TIME], ring[places, matchstore.ID], ring[places, matchstore.MASK] = (
             rows.times,
             rows.ids,

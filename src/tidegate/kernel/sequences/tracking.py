@@ -105,7 +105,8 @@ class Tracker:
         parts = [(arrived[rows.stream], rows) for rows in self._inputs if rows.stream in arrived]
         taken = [(arrival, *rows.of(arrival.events)) for arrival, rows in parts]
         at = _joined([arrival.at[kept] for arrival, kept, _ in taken])
-        order = np.argsort(at, kind="stable")
+        # The rows of one input are in order.
+        order = slice(None) if len(parts) == 1 else np.argsort(at, kind="stable")
         clock_at, newest = self._told_by(list({id(arrival): arrival for arrival, _ in parts}.values()))
         until = np.searchsorted(clock_at, at[order])
         rows = Taken(
@@ -123,9 +124,9 @@ class Tracker:
             ],
         )
         self.batch += 1
-        self._places, self._numbers = at[order], self._matches.end + np.arange(len(order))
+        self._places, self._numbers = at[order], self._matches.end + np.arange(len(at))
         complete = self._matches.apply(rows)
-        measures = self._measures_of(complete)
+        measures = self._measures_of(complete) if len(complete.by) else self._no_measures
         if not self.sequence.plan.by_duration:
             places = at[order][complete.by]
             return self._columns(own.at, places, measures), self._foreign(own.at, places, parts, complete, measures)

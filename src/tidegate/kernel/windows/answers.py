@@ -27,6 +27,7 @@ from tidegate.kernel.windows.layout import (
     EXCLUDES_ROW,
     FIRST,
     HIGH,
+    HIGH_TIME,
     LAST,
     LOW,
     LOW_TIME,
@@ -40,7 +41,7 @@ from tidegate.kernel.windows.layout import (
     VAR_SAMP,
 )
 from tidegate.kernel.windows.quantiles import quantile_of
-from tidegate.kernel.windows.rowlog import NIL, VALID, is_from, of_slot, place, time_of, verdict_of_row
+from tidegate.kernel.windows.rowlog import NIL, VALID, is_from, of_slot, place, verdict_of_row
 from tidegate.kernel.windows.variance import variance_bits
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
@@ -66,7 +67,9 @@ def _end_of_frame(rows: Any, layout: Any, answer: Any, slot: Any) -> Any:
     window, source = layout[answer + ANSWER_WINDOW], layout[answer + SOURCE]
     row = of_slot(rows, slot, layout[layout[answer + ANSWER_FRONT] + HIGH])
     low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
-    if row == NIL or not is_from(rows, row, time_of(rows, row), low, low_time):
+    if row == NIL or not is_from(
+        rows, row, rows.heap[slot + layout[layout[answer + ANSWER_FRONT] + HIGH_TIME]], low, low_time
+    ):
         return False, np.int64(0)
     if layout[answer + ANSWER_KIND] == FIRST:
         row = low

@@ -24,6 +24,8 @@ class Columns(NamedTuple):
     """int64[n]: its event, NIL if it is not remembered."""
     slots: Any
     """int64[n]: its likely slot of the entity that is at it."""
+    leaving: Any
+    """int64[...]: pairs of a row that a window will lose and the time before which it loses rows."""
 
 
 class Answered(NamedTuple):
@@ -50,6 +52,7 @@ def columns_of(arrays: Any) -> Any:
         words_of(arrays.clocks),
         words_of(arrays.events),
         words_of(arrays.slots),
+        words_of(arrays.leaving),
     )
 
 

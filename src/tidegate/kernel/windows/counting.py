@@ -14,6 +14,7 @@ from tidegate.kernel.windows.layout import (
     COUNT,
     DISTINCT,
     HIGH,
+    HIGH_TIME,
     KIND,
     LOW,
     LOW_TIME,
@@ -65,7 +66,7 @@ def _is_only_one(
     return True
 
 
-@compiled
+@inlined
 def count(
     rows: Any, layout: Any, slot: Any, window: Any, accumulator: Any, row: Any, verdict: Any, sign: Any, low_time: Any,
     high_time: Any, neighbours: Any,
@@ -104,8 +105,15 @@ def count_row(
 
 
 @inlined
-def high_time_of(rows: Any, high: Any) -> Any:
-    return time_of(rows, high) if high != NIL else BEGIN_OF_TIME
+def high_time_of(rows: Any, layout: Any, slot: Any, front: Any) -> Any:
+    """The time of the last row of a front's frames."""
+    return rows.heap[slot + layout[front + HIGH_TIME]]
+
+
+@inlined
+def set_high(rows: Any, layout: Any, slot: Any, front: Any, high: Any) -> None:
+    set_of_slot(rows, slot, layout[front + HIGH], high)
+    rows.heap[slot + layout[front + HIGH_TIME]] = time_of(rows, high) if high != NIL else BEGIN_OF_TIME
 
 
 @inlined

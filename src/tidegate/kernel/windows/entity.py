@@ -15,6 +15,7 @@ from tidegate.kernel.windows.layout import (
     FRONT_WORDS,
     FRONTS,
     FRONTS_END,
+    HIGH_TIME,
     LABELS,
     LOW_TIME,
     NAMES_END,
@@ -28,6 +29,7 @@ from tidegate.kernel.windows.layout import (
     WINDOWS_END,
 )
 from tidegate.kernel.windows.rowlog import (
+    BEGIN_OF_TIME,
     END_OF_TIME,
     EVENT_ROWS,
     FREE_SLOT,
@@ -68,6 +70,7 @@ def _open_slot(log: Any, layout: Any, entity: Any, key0: Any, key1: Any, time: A
     for half in range(2 * slot + rowlog.HEAD, 2 * slot + layout[entity + NAMES_END]):
         log.links[half] = NIL
     for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
+        heap[slot + layout[front + HIGH_TIME]] = BEGIN_OF_TIME
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             heap[slot + layout[window + LOW_TIME]] = END_OF_TIME
     heap[slot + rowlog.KEY0], heap[slot + rowlog.KEY1], heap[slot + rowlog.KEY_CLOCK] = key0, key1, time

@@ -25,14 +25,19 @@ from tidegate.kernel.windows.layout import (
     CHAIN_WORDS,
     CHAINS,
     CHAINS_END,
+    CURSORS,
     CURSORS_END,
     EARLIEST,
     ENDS,
+    FIRST_IN_CHAIN,
     FRONT_WORDS,
     FRONTS,
     FRONTS_END,
     HIGH,
+    HIGH_TIME,
+    LAST_IN_CHAIN,
     LATEST,
+    LOOKED_AT,
     READS_LABEL,
     TURN,
 )
@@ -54,9 +59,6 @@ from tidegate.kernel.windows.rowlog import (
     time_of,
     verdict_of_row,
 )
-
-# The halves at a chain's ENDS: its first and last row, the last row that was looked at, the windows' first rows.
-_FIRST, _LAST, _LOOKED_AT, _CURSORS = 0, 1, 2, 3
 
 
 @inlined
@@ -94,7 +96,7 @@ def _kept_better(rows: Any, layout: Any, chain: Any, row: Any) -> Any:
 @compiled
 def _move_cursors(rows: Any, layout: Any, chain: Any, slot: Any, gone: Any, instead: Any) -> None:
     """A row is no more in the chain."""
-    for cursor in range(layout[chain + ENDS] + _CURSORS, layout[chain + CURSORS_END]):
+    for cursor in range(layout[chain + ENDS] + CURSORS, layout[chain + CURSORS_END]):
         if of_slot(rows, slot, cursor) == gone:
             set_of_slot(rows, slot, cursor, instead)
 
@@ -103,35 +105,35 @@ def _move_cursors(rows: Any, layout: Any, chain: Any, slot: Any, gone: Any, inst
 def _append(rows: Any, layout: Any, chain: Any, slot: Any, row: Any) -> None:
     """A row after all that were looked at goes to the chain's end, in the place of all that are not better."""
     links, ends = layout[chain + CHAIN], layout[chain + ENDS]
-    set_of_slot(rows, slot, ends + _LOOKED_AT, row)
-    better = of_slot(rows, slot, ends + _LAST)
+    set_of_slot(rows, slot, ends + LOOKED_AT, row)
+    better = of_slot(rows, slot, ends + LAST_IN_CHAIN)
     if not _has_value(rows, layout, chain, row):
         set_link(rows, row, links + 1, better)
         return
-    first = of_slot(rows, slot, ends + _FIRST)
+    first = of_slot(rows, slot, ends + FIRST_IN_CHAIN)
     while better != NIL and _is_as_good(rows, layout, chain, row, better):
         _move_cursors(rows, layout, chain, slot, better, row)
         better = NIL if better == first else _better(rows, layout, chain, better)
     set_link(rows, row, links, NIL)
     set_link(rows, row, links + 1, better)
     if better == NIL:
-        set_of_slot(rows, slot, ends + _FIRST, row)
+        set_of_slot(rows, slot, ends + FIRST_IN_CHAIN, row)
     else:
         set_link(rows, better, links, row)
-    set_of_slot(rows, slot, ends + _LAST, row)
+    set_of_slot(rows, slot, ends + LAST_IN_CHAIN, row)
 
 
 @compiled
 def _drop_older(rows: Any, layout: Any, chain: Any, slot: Any, floor: Any) -> None:
     """Take rows older than `floor` off the chain's start."""
-    first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
+    first = of_slot(rows, slot, layout[chain + ENDS] + FIRST_IN_CHAIN)
     while first != NIL and time_of(rows, first) < floor:
         after = link(rows, first, layout[chain + CHAIN])
         _move_cursors(rows, layout, chain, slot, first, after)
         first = after
-    set_of_slot(rows, slot, layout[chain + ENDS] + _FIRST, first)
+    set_of_slot(rows, slot, layout[chain + ENDS] + FIRST_IN_CHAIN, first)
     if first == NIL:
-        set_of_slot(rows, slot, layout[chain + ENDS] + _LAST, NIL)
+        set_of_slot(rows, slot, layout[chain + ENDS] + LAST_IN_CHAIN, NIL)
 
 
 @compiled
@@ -172,29 +174,29 @@ def _insert(rows: Any, layout: Any, chain: Any, slot: Any, row: Any, floor: Any)
     set_link(rows, row, links + 1, better)
     if not _has_value(rows, layout, chain, row):
         return
-    first, before, after = of_slot(rows, slot, ends + _FIRST), of_slot(rows, slot, ends + _LAST), NIL
+    first, before, after = of_slot(rows, slot, ends + FIRST_IN_CHAIN), of_slot(rows, slot, ends + LAST_IN_CHAIN), NIL
     while before != NIL and is_after(rows, before, row):
         after = before
         before = NIL if before == first else _better(rows, layout, chain, before)
-    if not _is_best_to(rows, layout, chain, row, of_slot(rows, slot, ends + _LOOKED_AT)):
+    if not _is_best_to(rows, layout, chain, row, of_slot(rows, slot, ends + LOOKED_AT)):
         return
     while before not in (NIL, better):
         _move_cursors(rows, layout, chain, slot, before, row)
         before = NIL if before == first else _better(rows, layout, chain, before)
     set_link(rows, row, links, after)
     if better == NIL:
-        set_of_slot(rows, slot, ends + _FIRST, row)
+        set_of_slot(rows, slot, ends + FIRST_IN_CHAIN, row)
     else:
         set_link(rows, better, links, row)
     if after == NIL:
-        set_of_slot(rows, slot, ends + _LAST, row)
+        set_of_slot(rows, slot, ends + LAST_IN_CHAIN, row)
 
 
 @compiled
 def append_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, before: Any) -> None:
     """The frames of a front now end at a row; they ended at the one before it, NIL if it is the list's first."""
     for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-        if of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT) == before:
+        if of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT) == before:
             _append(rows, layout, chain, slot, row)
 
 
@@ -202,7 +204,7 @@ def append_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, before: 
 def insert_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: Any) -> None:
     """A row that was put into its key's list, perhaps before the last that was looked at."""
     for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-        looked_at = of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+        looked_at = of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT)
         if looked_at != NIL and is_after(rows, looked_at, row):
             _insert(rows, layout, chain, slot, row, floor)
 
@@ -210,10 +212,13 @@ def insert_row(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: A
 @compiled
 def leave(rows: Any, layout: Any, front: Any, slot: Any, row: Any, floor: Any) -> None:
     """A row that is older than `floor` is about to go."""
+    is_oldest = preceding(rows, row) == NIL
     for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-        _drop_older(rows, layout, chain, slot, floor)
-        if of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT) == row:
-            set_of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT, preceding(rows, row))
+        # The key's oldest row is the chain's first or not in it: no other row need be looked at then.
+        if not is_oldest or of_slot(rows, slot, layout[chain + ENDS] + FIRST_IN_CHAIN) == row:
+            _drop_older(rows, layout, chain, slot, floor)
+        if of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT) == row:
+            set_of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT, preceding(rows, row))
 
 
 @compiled
@@ -222,16 +227,16 @@ def _chain_up_to(rows: Any, layout: Any, chain: Any, slot: Any, last: Any) -> No
     links, ends = layout[chain + CHAIN], layout[chain + ENDS]
     for half in range(ends, layout[chain + CURSORS_END]):
         set_of_slot(rows, slot, half, NIL)
-    set_of_slot(rows, slot, ends + _LOOKED_AT, last)
+    set_of_slot(rows, slot, ends + LOOKED_AT, last)
     if last == NIL:
         return
     row, after = last if _has_value(rows, layout, chain, last) else _kept_better(rows, layout, chain, last), NIL
-    set_of_slot(rows, slot, ends + _LAST, row)
+    set_of_slot(rows, slot, ends + LAST_IN_CHAIN, row)
     while row != NIL:
         set_link(rows, row, links, after)
         after = row
         row = _kept_better(rows, layout, chain, row)
-    set_of_slot(rows, slot, ends + _FIRST, after)
+    set_of_slot(rows, slot, ends + FIRST_IN_CHAIN, after)
 
 
 @compiled
@@ -242,7 +247,7 @@ def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any, oldest: Any) 
     for front in range(layout[entity + FRONTS], layout[entity + FRONTS_END], FRONT_WORDS):
         high = of_slot(rows, slot, layout[front + HIGH])
         for chain in range(layout[front + CHAINS], layout[front + CHAINS_END], CHAIN_WORDS):
-            looked_at = of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+            looked_at = of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT)
             if layout[chain + READS_LABEL] == 0 or looked_at == NIL or is_after(rows, oldest, looked_at):
                 continue
             row = high if high == NIL or is_after(rows, oldest, high) else preceding(rows, oldest)
@@ -252,16 +257,16 @@ def chain_labelled(rows: Any, layout: Any, entity: Any, slot: Any, oldest: Any) 
                 _append(rows, layout, chain, slot, row)
 
 
-@compiled
+@inlined
 def extreme_of(
     rows: Any, layout: Any, front: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
 ) -> Any:  # fmt: skip
     """Whether an extreme has a value, and the value: of the rows from `low`, of `low_time`, up to the front."""
     high = of_slot(rows, slot, layout[front + HIGH])
     found, best = False, np.int64(0)
-    if high == NIL or not is_from(rows, high, time_of(rows, high), low, low_time):
+    if high == NIL or not is_from(rows, high, rows.heap[slot + layout[front + HIGH_TIME]], low, low_time):
         return found, best
-    is_newest = high == of_slot(rows, slot, layout[chain + ENDS] + _LOOKED_AT)
+    is_newest = high == of_slot(rows, slot, layout[chain + ENDS] + LOOKED_AT)
     if is_newest or layout[chain + TURN] == EARLIEST:
         row = _first_in_frame(rows, layout, chain, cursor, slot, low, low_time)
         set_of_slot(rows, slot, cursor, row)
@@ -275,19 +280,19 @@ def extreme_of(
     return found, best
 
 
-@compiled
+@inlined
 def _first_in_frame(
     rows: Any, layout: Any, chain: Any, cursor: Any, slot: Any, low: Any, low_time: Any
 ) -> Any:  # fmt: skip
     """The first row in the chain that does not come before `low`, sought from where it was before."""
     row = of_slot(rows, slot, cursor)
     if row == NIL:
-        row = of_slot(rows, slot, layout[chain + ENDS] + _LAST)
+        row = of_slot(rows, slot, layout[chain + ENDS] + LAST_IN_CHAIN)
     while row != NIL and not is_from(rows, row, time_of(rows, row), low, low_time):
         row = link(rows, row, layout[chain + CHAIN])
     if row == NIL:
         return row
-    first = of_slot(rows, slot, layout[chain + ENDS] + _FIRST)
+    first = of_slot(rows, slot, layout[chain + ENDS] + FIRST_IN_CHAIN)
     while row != first:
         better = _better(rows, layout, chain, row)
         if not is_from(rows, better, time_of(rows, better), low, low_time):

@@ -23,6 +23,7 @@ from tidegate.kernel.windows.counting import (
     count,
     count_row,
     high_time_of,
+    set_high,
     set_low,
 )
 from tidegate.kernel.windows.layout import (
@@ -76,13 +77,10 @@ from tidegate.kernel.windows.rowlog import (
 
 
 @compiled
-def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
-    """Count out what is older than `lower`."""
-    low_time = rows.heap[slot + layout[window + LOW_TIME]]
-    if low_time >= lower:
-        return
-    low = of_slot(rows, slot, layout[window + LOW])
-    high_time = high_time_of(rows, of_slot(rows, slot, layout[front + HIGH]))
+def _count_out(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
+    """Count out what is older than `lower`: one row at least is."""
+    low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
+    high_time = high_time_of(rows, layout, slot, front)
     while low_time < lower:
         if low_time <= high_time:
             count_row(rows, layout, slot, window, low, -1, low_time, high_time, AFTER)
@@ -91,11 +89,17 @@ def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower
     set_low(rows, layout, slot, window, low, low_time)
 
 
+@inlined
+def _raise_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
+    if rows.heap[slot + layout[window + LOW_TIME]] < lower:
+        _count_out(rows, layout, slot, front, window, lower)
+
+
 @compiled
 def _lower_low(rows: Any, layout: Any, slot: Any, front: Any, window: Any, lower: Any) -> None:
     """Count in what is not older than `lower`."""
     low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
-    high_time = high_time_of(rows, of_slot(rows, slot, layout[front + HIGH]))
+    high_time = high_time_of(rows, layout, slot, front)
     row = preceding(rows, low) if low != NIL else of_slot(rows, slot, TAIL)
     while row != NIL and time_of(rows, row) >= lower:
         low, low_time = row, time_of(rows, row)
@@ -113,7 +117,7 @@ def _enter_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: 
         if time >= low_time:
             count_row(rows, layout, slot, window, row, 1, low_time, time, BEFORE)
     extremes.append_row(rows, layout, front, slot, row, of_slot(rows, slot, layout[front + HIGH]))
-    set_of_slot(rows, slot, layout[front + HIGH], row)
+    set_high(rows, layout, slot, front, row)
 
 
 @compiled
@@ -123,7 +127,7 @@ def _leave_front(rows: Any, layout: Any, slot: Any, front: Any, row: Any, time: 
         low_time = rows.heap[slot + layout[window + LOW_TIME]]
         if time >= low_time:
             count_row(rows, layout, slot, window, row, -1, low_time, time, BEFORE)
-    set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+    set_high(rows, layout, slot, front, preceding(rows, row))
 
 
 @compiled
@@ -195,7 +199,7 @@ def leave(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) 
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             _raise_low(rows, layout, slot, front, window, floor)
         if of_slot(rows, slot, layout[front + HIGH]) == row:
-            set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+            set_high(rows, layout, slot, front, preceding(rows, row))
         extremes.leave(rows, layout, front, slot, row, floor)
     if layout[entity + TIP] >= 0:
         rowframes.leave(rows, layout, entity, slot, row, floor)
@@ -211,7 +215,7 @@ def _count_by_verdict(
         high = of_slot(rows, slot, layout[front + HIGH])
         if not is_up_to(rows, row, high):
             continue
-        high_time = high_time_of(rows, high)
+        high_time = high_time_of(rows, layout, slot, front)
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
             if not is_from(rows, row, time, low, low_time):

@@ -54,11 +54,12 @@ EVENT_HORIZON, LATENESS, AHEAD, ENTITIES, ENTITIES_END, EVENT_SIZE, LABEL_SIZE, 
 ) = range(20)
 
 # UPPER: how much before the row the frames end, in microseconds, or in rows. HIGH: the slot's half that is the last row
-# of the frames. BEHIND: the half that counts the rows between it and the tip.
-UPPER, HIGH, WINDOWS, WINDOWS_END, CHAINS, CHAINS_END, BEHIND, FRONT_WORDS = range(8)
+# of the frames. HIGH_TIME: the word that is its time, BEGIN_OF_TIME if there is none: it stands here so that the row
+# need not be looked at. BEHIND: the half that counts the rows between it and the tip.
+UPPER, HIGH, HIGH_TIME, WINDOWS, WINDOWS_END, CHAINS, CHAINS_END, BEHIND, FRONT_WORDS = range(9)
 
 # LOW: the slot's half that is the first row not older than the frame's start. LOW_TIME: the word that is its time,
-# END_OF_TIME if there is none: it stands here so that the row need not be looked at to see that it stays.
+# END_OF_TIME if there is none: as HIGH_TIME, to see that the row stays.
 # Of `rowframes`, MOST: how many rows there may be in the frame, IN_FRAME: the slot's half that counts them, and GAP:
 # the microseconds that end a session, or NO_GAP.
 LOWER, LOW, LOW_TIME, ACCUMULATORS, ACCUMULATORS_END, WINDOW_FRONT, MOST, IN_FRAME, GAP, WINDOW_WORDS = range(10)
@@ -80,6 +81,9 @@ COUNT, SUM, DISTINCT, SQUARES, EXTREME, TREE = range(6)
 TURN, CHAIN, ENDS, CURSORS_END, READS_LABEL, CHAIN_BITS, CHAIN_VALUES, CHAIN_WORDS = 0, 1, 2, 3, 4, 5, 8, 11
 
 EARLIEST, LATEST = 1, 2
+
+# The halves at a chain's ENDS: its first and last row, the last row that was looked at, the windows' first rows.
+FIRST_IN_CHAIN, LAST_IN_CHAIN, LOOKED_AT, CURSORS = 0, 1, 2, 3
 
 # VALUE_TABLE: its registers. SAME_COLUMN: the value's number among the arrivals' values, with the label unknown.
 VALUE_TABLE, SAME, SAME_BITS, SAME_VALUES, SAME_COLUMN, OCCURRENCE_WORDS = 0, 1, 2, 5, 8, 9
@@ -274,8 +278,8 @@ class _EntityLayout:
         extremes = [running for running in self.kept if running.kind == EXTREME and running.window in windows]
         for lane, turn in dict.fromkeys((running.lane, running.turn) for running in extremes):
             sharing = [running for running in extremes if (running.lane, running.turn) == (lane, turn)]
-            ends = self._name(3 + len(sharing))
-            self.cursors |= {running: ends + 3 + place for place, running in enumerate(sharing)}
+            ends = self._name(CURSORS + len(sharing))
+            self.cursors |= {running: ends + CURSORS + place for place, running in enumerate(sharing)}
             self.where |= dict.fromkeys(sharing, len(self.words))
             reads_label = len(set(self.by_verdict[lane])) > 1
             self.words += [turn, self._of_row(2), ends, self.names, reads_label]
@@ -283,6 +287,7 @@ class _EntityLayout:
         self.words[at : at + FRONT_WORDS] = [
             end[1],
             high,
+            0,
             windows_at,
             windows_at + WINDOW_WORDS * len(windows),
             chains_at,
@@ -317,8 +322,9 @@ class _EntityLayout:
             self.words[word] = half
             half += 1
         word = (half + 1) // 2
-        for window in self.windows:
-            self.words[self.windows_at[window] + LOW_TIME] = word
+        highs = [front + HIGH_TIME for front in dict.fromkeys(self.fronts_at.values())]
+        for time in [*highs, *(self.windows_at[window] + LOW_TIME for window in self.windows)]:
+            self.words[time] = word
             word += 1
         for running in accumulators:
             if running.kind in _WORDS:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tidegate.kernel.machine.compiled import compiled, inlined
 from tidegate.kernel.windows import extremes
-from tidegate.kernel.windows.counting import AFTER, BEFORE, count_row, high_time_of, set_low
+from tidegate.kernel.windows.counting import AFTER, BEFORE, count_row, high_time_of, set_high, set_low
 from tidegate.kernel.windows.layout import (
     BEHIND,
     FRONT_WORDS,
@@ -69,7 +69,7 @@ def _raise_low_by_one(rows: Any, layout: Any, slot: Any, front: Any, window: Any
     low, low_time = of_slot(rows, slot, layout[window + LOW]), rows.heap[slot + layout[window + LOW_TIME]]
     high = of_slot(rows, slot, layout[front + HIGH])
     if is_up_to(rows, low, high):
-        count_row(rows, layout, slot, window, low, -1, low_time, high_time_of(rows, high), AFTER)
+        count_row(rows, layout, slot, window, low, -1, low_time, high_time_of(rows, layout, slot, front), AFTER)
         rows.links[2 * slot + layout[window + IN_FRAME]] -= 1
     low = following(rows, low)
     set_low(rows, layout, slot, window, low, time_of(rows, low) if low != NIL else END_OF_TIME)
@@ -103,7 +103,7 @@ def _lower_low(
 ) -> None:  # fmt: skip
     """Take the rows before a frame in that belong to it, as seen from a time after the tip."""
     high = of_slot(rows, slot, layout[front + HIGH])
-    high_time = high_time_of(rows, high)
+    high_time = high_time_of(rows, layout, slot, front)
     low = of_slot(rows, slot, layout[window + LOW])
     row = _before(rows, slot, low)
     while row != NIL and time_of(rows, row) >= lower:
@@ -133,7 +133,7 @@ def _enter(rows: Any, layout: Any, slot: Any, front: Any) -> None:
             count_row(rows, layout, slot, window, row, 1, low_time, time, BEFORE)
             rows.links[2 * slot + layout[window + IN_FRAME]] += 1
     extremes.append_row(rows, layout, front, slot, row, high)
-    set_of_slot(rows, slot, layout[front + HIGH], row)
+    set_high(rows, layout, slot, front, row)
 
 
 @compiled
@@ -146,7 +146,7 @@ def _leave(rows: Any, layout: Any, slot: Any, front: Any) -> None:
         if is_from(rows, row, time, low, low_time):
             count_row(rows, layout, slot, window, row, -1, low_time, time, BEFORE)
             rows.links[2 * slot + layout[window + IN_FRAME]] -= 1
-    set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+    set_high(rows, layout, slot, front, preceding(rows, row))
 
 
 @compiled
@@ -226,7 +226,7 @@ def leave(rows: Any, layout: Any, entity: Any, slot: Any, row: Any, floor: Any) 
         for window in range(layout[front + WINDOWS], layout[front + WINDOWS_END], WINDOW_WORDS):
             _raise_low(rows, layout, slot, front, window, floor)
         if of_slot(rows, slot, layout[front + HIGH]) == row:
-            set_of_slot(rows, slot, layout[front + HIGH], preceding(rows, row))
+            set_high(rows, layout, slot, front, preceding(rows, row))
         elif is_up_to(rows, row, tip) and not is_up_to(rows, row, of_slot(rows, slot, layout[front + HIGH])):
             _set_behind(rows, layout, slot, front, of_slot(rows, slot, layout[front + BEHIND]) - 1)
         extremes.leave(rows, layout, front, slot, row, floor)

@@ -43,14 +43,16 @@ from tidegate.kernel.windows.rowlog import (
 )
 
 #: Counts up when a snapshot's arrays change their meaning.
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 #: What there may be too little of: room in the heap, or that of a ring or a table, which is said by its registers.
 ENOUGH, MORE_HEAP = 0, 1
 
-# Powers of two, small: a log that few rows enter stays small, and doubling is soon done.
+# Powers of two, small: a log that few rows enter stays small, and growing is soon done. What is small grows fourfold:
+# for the few rows that it has room for, to grow is most of the work.
 _FIRST_ROWS = 256
 _FIRST_ENTRIES = 256
+_SMALL = 1 << 14
 
 # What is free elsewhere in the heap: its length, and the next such.
 _CHUNK_LENGTH, _CHUNK_NEXT, _CHUNK_WORDS = 0, 1, 2
@@ -58,6 +60,15 @@ _CHUNK_LENGTH, _CHUNK_NEXT, _CHUNK_WORDS = 0, 1, 2
 # The heap grows by an eighth, and by no less than this: small steps, as more of it is asked for than copied.
 _HEAP_STEP_WORDS = 1 << 13
 _HEAP_SHARE = 8
+
+# What is in the heap begins with a line of the processor's caches, so that a row of 64 bytes is one line and not two.
+# Large blocks begin 16 bytes after a page where glibc gives them out; elsewhere this is only slower.
+_LINE_WORDS = 8
+_FIRST_LINE = 6
+
+# From this size on NumPy asks the system for pages of 2 MiB: in small ones each random place costs a walk through the
+# tables of pages. A heap that grew in place would never get them, so it is copied once, when it becomes so large.
+_LARGE_WORDS = 1 << 19
 
 
 def rings(layout: np.ndarray) -> dict[int, int]:
@@ -96,6 +107,7 @@ def empty_log(layout: np.ndarray) -> Log:
     registers = ENTITY_REGISTERS_AT + sum(
         ENTITY_REGISTERS + TABLE_REGISTERS * (len(tables_of(layout, entity)) - 1) for entity in entities(layout)
     )
+    registers = _FIRST_LINE + _whole_lines(registers - _FIRST_LINE)
     heap = np.zeros(registers, np.int64)
     heap[rowlog.CLOCK_REGISTER] = NEVER
     heap[[rowlog.FREE_LABEL, rowlog.FREE_WAITING, CHUNK]] = NIL
@@ -135,9 +147,13 @@ def _set_chunks(heap: np.ndarray, chunks: list[tuple[int, int]]) -> None:
             heap[CHUNK] = at
 
 
+def _whole_lines(words: int) -> int:
+    return -(-words // _LINE_WORDS) * _LINE_WORDS
+
+
 def _with_room(log: Log, words: int) -> tuple[Log, int]:
     """A log with so many words for a new use, zeroed, and where they begin."""
-    heap = log.heap
+    heap, words = log.heap, _whole_lines(words)
     chunks = _chunks(heap)
     for chunk in chunks:
         at, length = chunk
@@ -147,17 +163,23 @@ def _with_room(log: Log, words: int) -> tuple[Log, int]:
             heap[at : at + words] = 0
             return log, at
     at = int(heap[HEAP_END])
-    if at + words > len(heap):
+    wanted = max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE))
+    if at + words > len(heap) and len(heap) < _LARGE_WORDS <= wanted:
+        larger = np.empty(wanted, np.int64)
+        larger[: len(heap)], larger[len(heap) :] = heap, 0
+        heap = larger
+    elif at + words > len(heap):
         # In place: where the system moves memory by its pages (Linux), nothing is copied. No array but those of `log`,
         # which is done with, looks at the heap.
-        heap.resize(max(at + words, len(heap) + max(_HEAP_STEP_WORDS, len(heap) // _HEAP_SHARE)), refcheck=False)
+        heap.resize(wanted, refcheck=False)
     heap[HEAP_END] += words
     return log_of(heap), at
 
 
 def _set_free(heap: np.ndarray, at: int, words: int) -> None:
     """A part of the heap is used no more."""
-    _set_chunks(heap, [*_chunks(heap), (at, words)])
+    line = _FIRST_LINE + _whole_lines(at - _FIRST_LINE)
+    _set_chunks(heap, [*_chunks(heap), (line, max(at + words - line, 0))])
 
 
 def _with_ring(log: Log, ring: int, count: int, words: int) -> Log:
@@ -173,33 +195,38 @@ def _with_table(log: Log, register: int, size: int) -> Log:
     return log
 
 
+def _larger(size: int) -> int:
+    return 4 * size if size < _SMALL else 2 * size
+
+
 def _with_more_of_ring(log: Log, ring: int, words: int) -> Log:
-    """A ring of twice the room. Each in it keeps its name: only where it lies changes."""
+    """A ring of more room. Each in it keeps its name: only where it lies changes."""
     count, at, first = (int(log.heap[ring + register]) for register in (RING_MASK, RING_AT, RING_FIRST))
     count += 1
-    if 2 * count > rowlog.MAX_NAMES:
+    more = min(_larger(count), rowlog.MAX_NAMES)
+    if more == count:
         raise StateError(
             f"row log: {count} rows are kept and more than {rowlog.MAX_NAMES} cannot be; shorten the widest frame, the "
             "lateness or the dedupe span, or split the stream by key"
         )
-    log = _with_ring(log, ring, 2 * count, words)
+    log = _with_ring(log, ring, more, words)
     heap, larger = log.heap, int(log.heap[ring + RING_AT])
     # The ring is full: from its first to its end, then from its start.
-    before, after = first % count, first % (2 * count)
+    before, after = first % count, first % more
     for start, end in ((before, count), (0, before)):
         heap[larger + after * words : larger + (after + end - start) * words] = heap[
             at + start * words : at + end * words
         ]
-        after = (after + end - start) % (2 * count)
+        after = (after + end - start) % more
     _set_free(heap, at, count * words)
     return log
 
 
 def _with_more_of_table(log: Log, register: int) -> Log:
     at, size = int(log.heap[register + TABLE_AT]), int(log.heap[register + TABLE_SIZE])
-    log = _with_table(log, register, 2 * size)
+    log = _with_table(log, register, _larger(size))
     heap, larger = log.heap, int(log.heap[register + TABLE_AT])
-    table.copy(heap[at : at + size], heap[larger : larger + 2 * size])
+    table.copy(heap[at : at + size], heap[larger : larger + _larger(size)])
     _set_free(heap, at, size)
     return log
 
@@ -207,7 +234,7 @@ def _with_more_of_table(log: Log, register: int) -> Log:
 def _with_more_heap(log: Log, words: int) -> Log:
     """More room for slots and labels."""
     heap = log.heap
-    step = words + max(_HEAP_STEP_WORDS, len(heap) // (2 * _HEAP_SHARE))
+    step = _whole_lines(words + max(_HEAP_STEP_WORDS, len(heap) // (2 * _HEAP_SHARE)))
     if int(heap[HEAP_END]) + step > rowlog.MAX_NAMES:
         raise StateError(
             f"row log: keys and labels need more than the {rowlog.MAX_NAMES} words that can be named; shorten the "

@@ -39,6 +39,7 @@ from tidegate.kernel.windows.layout import (
     lay_out,
 )
 from tidegate.kernel.windows.loop import ROW, run
+from tidegate.kernel.windows.near import MOST_LEAVING
 from tidegate.kernel.windows.rowlog import FRAUD, GENUINE
 from tidegate.kernel.windows.storage import (
     ENOUGH,
@@ -103,6 +104,7 @@ class Windows:
         self._layout = lay_out(plan)
         self._lanes = lanes_by_entity(plan)
         self._log = empty_log(self._layout)
+        self._leaving = np.zeros(2 * MOST_LEAVING, np.int64)
 
     def apply(self, arrivals: Arrivals) -> Answers:
         """Take rows and labels in, and answer the rows. The same arrivals, cut into calls in whatever way, give the
@@ -149,6 +151,7 @@ class Windows:
             clocks=np.zeros(count, np.int64),
             events=np.zeros(count, np.int64),
             slots=np.zeros(count, np.int64),
+            leaving=self._leaving,
         )
 
     def state(self) -> dict[str, np.ndarray]:
