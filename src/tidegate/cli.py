@@ -27,6 +27,8 @@ from tidegate.commands.options import (
     USED_WRONG,
     AsJson,
     Data,
+    With,
+    further_of,
     instant,
     log_of,
     password_of,
@@ -122,7 +124,7 @@ def up(
     stop_on(stop, signal.SIGINT, signal.SIGTERM)
     settings = free_ports(read_settings(data=data, door_port=door_port, desk_port=desk_port))
     urls = addresses(settings)
-    with running(settings, say=lambda text: typer.echo(text, err=True)):
+    with running(settings, lambda text: typer.echo(text, err=True), stop):
         if as_json:
             print_json({"urls": urls})
         else:
@@ -149,24 +151,33 @@ def replay(
     since: Annotated[datetime | None, typer.Option(parser=instant, help="First event time.")] = None,
     until: Annotated[datetime | None, typer.Option(parser=instant, help="First event time left out.")] = None,
     order: Annotated[Literal["time", "file"], typer.Option(help="Feed by event time, or as the file stands.")] = "time",
+    further: With = None,
     state: Annotated[Path | None, typer.Option(help="Folder of checkpoints: killed, it goes on from there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide over a file: every feature, rule, score and outcome, equal to what would have been decided live."""
     from tidegate.files.mapping import read_mapping
     from tidegate.hosts.replay import replay as run
+    from tidegate.kernel.arrivals import LABELS
     from tidegate.wiring import read_detector
 
+    read, others = read_detector(detector), further_of(further)
+    given = [LABELS, read.stream.name, *(file.mapping.schema.name for file in others)]
+    if missing := [stream for stream in read.streams if stream not in given]:
+        typer.echo(
+            f"{read.name} also reads {', '.join(missing)}, which stay empty: --with gives files of them", err=True
+        )
     with progress_bar("replay", hidden=as_json, transient=False) as progress:
         task = progress.add_task("replay", total=None)
         summary = run(
             source,
             read_mapping(mapping),
-            read_detector(detector),
+            read,
             out,
             since=since,
             until=until,
             order=order,
+            further=others,
             state=state,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

@@ -114,10 +114,10 @@ class Demo:
             self.settings.model_dump(mode="json"),
             {"play": asdict(play), "credentials": self.access.source_keys},
         )
-        self._sources = Supervisor([company], self.settings.data / "logs", say=self._say)
+        self.stop = threading.Event()
+        self._sources = Supervisor([company], self.settings.data / "logs", say=self._say, given_up=self.stop)
         self.urls = addresses(self.settings)
         self.account = Account(self.log)
-        self.stop = threading.Event()
 
     def _say(self, text: str) -> None:
         self.console.print(f"[yellow]{text}[/yellow]")
@@ -125,7 +125,7 @@ class Demo:
     def run(self, duration_s: float | None, *, show: Callable[[Demo, Callable[[], None]], None]) -> dict[str, Any]:
         """Start everything, play until Ctrl-C or for `duration_s` seconds, drain, stop; returns the summary."""
         stop_on(self.stop, signal.SIGINT, signal.SIGTERM)
-        with running(self.settings, self._say):
+        with running(self.settings, self._say, self.stop) as check:
             try:
                 self._sources.start()
                 deadline = time.monotonic() + duration_s if duration_s else None
@@ -135,6 +135,8 @@ class Demo:
                         self.account.count_outcomes()
 
                 show(self, wait)
+                check()
+                self._sources.check()
             finally:
                 self._sources.stop()
             self._drain()

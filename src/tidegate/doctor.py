@@ -11,8 +11,11 @@ from pathlib import Path
 import msgspec
 
 from tidegate.errors import TidegateError
+from tidegate.hosts.promotion import standing_now, texts_of
+from tidegate.kernel.detector import Detector, compile_detector
 from tidegate.settings import Settings
-from tidegate.wiring import open_audit, open_keys, open_lake, open_log, open_snapshots, read_detector
+from tidegate.streams.control import Standing
+from tidegate.wiring import open_audit, open_keys, open_lake, open_log, open_models, open_snapshots, read_detector
 
 #: Below this the lake's next commits may not fit.
 MIN_FREE_BYTES = 1 << 30
@@ -66,9 +69,22 @@ def _space(settings: Settings) -> str:
 def _detector(name: str) -> Callable[[Settings], str]:
     def look(settings: Settings) -> str:
         detector = read_detector(Path(settings.detectors) / name)
-        return f"version {detector.version}, {len(detector.features)} features, {len(detector.rules)} rules"
+        live = _live(settings, name)
+        said = f"version {detector.version}, {len(detector.features)} features, {len(detector.rules)} rules"
+        if live is None or live.version == detector.version:
+            return said
+        return f"{said}; version {live.version} is live: tidegate detector promote {name} releases the folder's"
 
     return look
+
+
+def _live(settings: Settings, name: str) -> Detector | None:
+    """The version that decides, as the log has it; None if none was ever released."""
+    if not settings.data.exists():
+        return None
+    log = open_log(settings)
+    live = standing_now(log).get(name, Standing()).live
+    return compile_detector(name, texts_of(log, name, live.version), open_models()) if live else None
 
 
 def _keys(settings: Settings) -> str:
@@ -89,7 +105,9 @@ def _state(name: str) -> Callable[[Settings], str]:
         # The kernel brings a compiler along, which takes a second to load.
         from tidegate.kernel.decide import Kernel
 
-        detector = read_detector(Path(settings.detectors) / name)
+        detector = _live(settings, name)
+        if detector is None:
+            return "no version is live"
         snapshot = open_snapshots(settings).newest(name)
         if snapshot is None or snapshot.meta["version"] != detector.version:
             return f"no snapshot of version {detector.version} yet"

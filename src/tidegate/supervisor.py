@@ -38,6 +38,9 @@ MAX_RESTARTS = 10
 
 _LOG_TAIL_LINES = 15
 
+#: What a child is, whatever it runs.
+_COMMAND = [sys.executable, "-m", "tidegate.cli", "service"]
+
 #: In the order in which a transaction passes them, which is also the order in which they are stopped.
 SERVICES = ("door", "engine", "shadow", "revisions", "hotstore", "lake", "webhooks", "desk")
 
@@ -66,8 +69,8 @@ class Service:
     def spawn(self) -> None:
         self.ready.clear()
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tidegate.cli", "service"],
+            process = subprocess.Popen(  # noqa: S603 - a command of ours
+                _COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -118,11 +121,14 @@ class Supervisor:
     the door is decided and what was decided is in the lake.
     """
 
-    def __init__(self, starts: Sequence[Start], logs: Path, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, starts: Sequence[Start], logs: Path, *, say: Callable[[str], None], given_up: threading.Event
+    ) -> None:
+        """`given_up` is set when a service has died so often that it is not started again."""
         logs.mkdir(parents=True, exist_ok=True)
         self.services = {start.service: Service(start, logs) for start in starts}
         self._say = say
-        self._stopped = threading.Event()
+        self._stopped, self._given_up = threading.Event(), given_up
 
     def start(self) -> None:
         """
@@ -149,11 +155,27 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopped.wait(0.2):
             for service in self.services.values():
-                if service.stopping or service.exit_code is None or service.restarts >= MAX_RESTARTS:
+                if service.stopping or service.exit_code is None:
                     continue
+                if service.restarts == MAX_RESTARTS:
+                    self._say(f"{service.name} ended {MAX_RESTARTS + 1} times: the company stops")
+                    self._given_up.set()
+                    return
                 service.restarts += 1
                 self._say(f"{service.name} ended with code {service.exit_code}; started again ({service.restarts})")
                 service.spawn()
+
+    def check(self) -> None:
+        """
+        Raises:
+            StateError: a service died so often that it was not started again; says which, and the end of its log.
+        """
+        for service in self.services.values():
+            if service.restarts == MAX_RESTARTS and service.exit_code is not None and not service.stopping:
+                raise StateError(
+                    f"the service {service.name} ended {MAX_RESTARTS + 1} times and is not started again; its log, "
+                    f"{service.log}, ends:\n{service.why()}"
+                )
 
     def stop(self) -> None:
         self._stopped.set()
@@ -170,14 +192,20 @@ def addresses(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, say: Callable[[str], None]) -> Generator[None]:
-    """All services, from ready to cleanly stopped. `settings` must name the ports of the door and the desk."""
+def running(settings: Settings, say: Callable[[str], None], stop: threading.Event) -> Generator[Callable[[], None]]:
+    """All services, from ready to cleanly stopped, and what looks whether one was given up. `settings` must name the
+    ports of the door and the desk. `stop` is set when a service has died so often that it is not started again.
+
+    Raises:
+        StateError: a service did not come up, or died so often.
+    """
     for name in begin_detectors(settings):
         say(f"what decides is not the version in {settings.detectors / name}: tidegate detector promote {name}")
     told = settings.model_dump(mode="json")
-    supervisor = Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say)
+    supervisor = Supervisor([Start(name, told) for name in SERVICES], settings.data / "logs", say=say, given_up=stop)
     try:
         supervisor.start()
-        yield
+        yield supervisor.check
+        supervisor.check()
     finally:
         supervisor.stop()

@@ -153,6 +153,13 @@ def test_the_newest_revision_is_told_beside_the_first_decision(hotstore: HotStor
     assert hotstore.decision("tx-1") == decision(1)
 
 
+def test_the_list_tells_the_outcome_now_beside_the_first(hotstore: HotStore) -> None:
+    put(hotstore, transactions=[transaction(1), transaction(2)], decisions=[decision(1), decision(2)])
+    put(hotstore, decisions=[decision(1, "decline", "strict")], revisions=[revision(2, 1), revision(1, 1, "strict")])
+    seen = {each.event_id: (each.outcome, each.revised_outcome) for each in hotstore.recent("pan", "pan_A", 10)}
+    assert seen == {"tx-1": ("decline", "review"), "tx-2": ("review", None)}
+
+
 def test_a_transaction_comes_back_whole(hotstore: HotStore) -> None:
     put(hotstore, transactions=[transaction(1), transaction(2, pan=None)])
     assert hotstore.transaction("tx-1") == transaction(1)

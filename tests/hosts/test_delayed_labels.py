@@ -39,7 +39,7 @@ def by_batches(times, fraud, known_after, cuts):
         if end == done:
             continue
         arrived = labels.arrive(events.slice(done, end - done), pa.array(fraud[done:end], pa.bool_()))
-        for label, before in zip(arrived.labels.to_pylist(), arrived.before, strict=True):
+        for label, before in zip(arrived.events.to_pylist(), arrived.before, strict=True):
             due = (label["event_time"] - EPOCH).total_seconds()
             arrivals.append((done + before, due, label["transaction_id"], label["is_fraud"]))
         # A replay that is killed and goes on: what is pending survives, nothing else does.

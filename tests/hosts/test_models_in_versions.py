@@ -155,6 +155,8 @@ def test_a_shadow_decides_by_its_model(company: Company) -> None:
     entries = stream(60, seed=5)
     company.release(LARGE, "shadow")
     company.log.append(entries)
+    # A shadow sees what the engine took.
+    company.decide()
     own = own_log(company.folder)
     shadow = ShadowHost(company.log, own, company.snapshots, company.clock, models=MODELS)
     while shadow.step():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tidegate.hosts import time_order
 from tidegate.hosts.time_order import Item, TimeOrder
-from tidegate.kernel.windows.loop import WITNESSES
+from tidegate.kernel.machine.clock import WITNESSES
 from tidegate.ports.log import Record
 
 WAIT, AHEAD = 10, 100

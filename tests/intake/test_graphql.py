@@ -11,13 +11,15 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from tests.contracts.test_hotstore import revision
 from tests.intake.house import NOW_US, PERSONAL, transaction
 from tests.intake.test_decisions import Engine, decision
 from tests.intake.test_events import problem
 
 from tidegate.intake.limits import MAX_QUERY_COST, MAX_QUERY_DEPTH, MAX_QUERY_TOKENS, MAX_SUBSCRIPTIONS
+from tidegate.ports.hotstore import Projection
 from tidegate.ports.log import Entry
-from tidegate.streams.decision import ALERTS, DECISIONS, Alert
+from tidegate.streams.decision import ALERTS, DECISIONS, Alert, Decision
 
 CONFORMANCE = Path(__file__).resolve().parents[2].parent / "shared" / "conformance"
 JSON_FILES = sorted((CONFORMANCE / "json-test-suite" / "test_parsing").glob("*.json"))
@@ -84,6 +86,22 @@ def test_a_transaction_waits_for_its_decision(house, door):
     analyst = house.person("analyst")
     found = data(ask(door, 'query { decision(event_id: "tx-1") { ... on Decision { outcome } } }', analyst))
     assert found["decision"] == {"outcome": made["outcome"]}
+
+
+def test_what_revised_a_decision_is_told_with_it(house, door):
+    with Engine(house.log):
+        made = data(ask(door, DECIDE, event=transaction("tx-1")))["decide"]
+    house.project()
+    later = revision(1, 1, made["record"]["detector"])
+    first = msgspec.convert(made["record"], Decision)
+    house.hotstore.apply(Projection(decisions=[first], revisions=[later]), {})
+    analyst, token = house.person("analyst"), house.keys.token("customer", PERSONAL["customer_id"])
+    query = 'query { decision(event_id: "tx-1") { ... on Decision { outcome revision } } }'
+    found = data(ask(door, query, analyst))["decision"]
+    assert found == {"outcome": made["outcome"], "revision": msgspec.to_builtins(later)}
+    query = "query($c: ID!) { recent(customer_id: $c) { outcome revised_outcome } }"
+    (listed,) = data(ask(door, query, analyst, c=token))["recent"]
+    assert listed == {"outcome": made["outcome"], "revised_outcome": later.new_outcome}
 
 
 def test_one_that_does_not_come_in_time_is_pending(house):

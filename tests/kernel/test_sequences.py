@@ -343,3 +343,52 @@ def test_a_cart_and_a_purchase_of_two_streams():
     assert told["found"].to_pylist() == [True, True]
     assert told["found_slow"].to_pylist() == [True, False]
     assert due is None
+
+
+def test_a_match_that_another_streams_event_completes_is_a_decision_of_its_own():
+    source = """(SELECT customer_id, event_time, 'cart' AS kind FROM carts
+        UNION ALL SELECT customer_id, event_time, 'paid' FROM transactions)"""
+    sequences = statement(
+        source=source,
+        partition="customer_id",
+        measures="A.event_time AS began",
+        define="A AS kind = 'paid', B AS kind = 'cart'",
+    )
+    kernel = Kernel(
+        compile_detector(
+            "paid_then_filled",
+            {
+                "features.sql": "SELECT amount_minor AS minor FROM transactions",
+                "sequences.sql": sequences,
+                "rules.yaml": "rules: [{name: after, when: found, points: 90, status: live, reason: A cart}]",
+                "policy.yaml": "lateness: 10 minutes\ndedupe: 1 day\noutcomes: {review: 40, decline: 80}\ncap: 100\n",
+            },
+        )
+    )
+    events = []
+    for minute, customer in ((0, "a"), (1, "b"), (2, "a"), (3, "b"), (4, "c")):
+        row = {"event_time": START_US + minute * MINUTE_US, "customer_id": customer}
+        if minute in (2, 3):
+            cart = {"event_id": f"c{minute}", "cart_id": "cart", "action": "add", "quantity": 1}
+            events.append(("carts", pa.RecordBatch.from_pylist([row | cart], load_schema("carts").arrow)))
+        else:
+            events.append(("transactions", transactions([row | {"event_id": f"t{minute}"}])))
+    single = Kernel(kernel.detector)
+    one_by_one = [made for stream, batch in events for made in single.decide({stream: Arrived.alone(batch)}).records()]
+    at = {
+        stream: [index for index, (of, _) in enumerate(events) if of == stream] for stream in ("carts", "transactions")
+    }
+    together = {
+        stream: Arrived(
+            np.array(places),
+            pa.Table.from_batches([events[place][1] for place in places]).combine_chunks().to_batches()[0],
+        )
+        for stream, places in at.items()
+    }
+    decisions = kernel.decide(together)
+    assert decisions.records() == one_by_one
+    assert [made.event_id for made in one_by_one] == ["t0", "t1", "found:c2", "found:c3", "t4"]
+    assert decisions.index.tolist() == [0, 1, -1, -1, 2]
+    assert decisions.at.tolist() == [0, 1, 2, 3, 4]
+    assert [made.outcome for made in one_by_one] == ["approve", "approve", "decline", "decline", "approve"]
+    assert one_by_one[2].event_time == START_US + 2 * MINUTE_US

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.kernel.twin import Label, Row, Twin, from_answers, hash_of, to_arrivals
 
 from tidegate.errors import StateError, UsageError
+from tidegate.kernel.machine.clock import WITNESSES
 from tidegate.kernel.machine.table import TABLE_COUNT
 from tidegate.kernel.plan import MAX_LANES, MAX_ROWS, NO_VALUE, Aggregate, Entity, LabelLane, Window, WindowPlan
 from tidegate.kernel.windows import rowlog, storage
-from tidegate.kernel.windows.loop import WITNESSES
 from tidegate.kernel.windows.windows import ROW, Arrivals, Windows
 
 # Lane 0 reads no label; lane 1 counts as lane 2 once the row is known as fraud, as lane 3 once it is known as genuine.

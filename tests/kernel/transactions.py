@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tidegate.kernel.arrivals import Arrived, among
+from tidegate.kernel.arrivals import Arrived
 from tidegate.streams.schema import load_schema
 
 TRANSACTIONS = load_schema("transactions").arrow
@@ -50,7 +50,11 @@ def arrived(events, verdicts=None, before=None):
         return {"transactions": Arrived.alone(events)}
     if before is None:
         before = [events.num_rows] * verdicts.num_rows
-    return dict(zip(("transactions", "labels"), among(events, verdicts, np.array(before, np.int64)), strict=True))
+    own, before = np.arange(events.num_rows), np.array(before, np.int64)
+    return {
+        "transactions": Arrived(own + np.searchsorted(before, own, side="right"), events),
+        "labels": Arrived(before + np.arange(verdicts.num_rows), verdicts),
+    }
 
 
 def labelled(batch, known):

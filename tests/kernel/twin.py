@@ -10,9 +10,9 @@ from math import ceil, floor
 
 import numpy as np
 
+from tidegate.kernel.machine.clock import WITNESSES
 from tidegate.kernel.machine.hashing import ordered_bits
 from tidegate.kernel.plan import NO_VALUE, Aggregate, Window, WindowPlan
-from tidegate.kernel.windows.loop import WITNESSES
 from tidegate.kernel.windows.windows import FRAUD, GENUINE, ROW, Answers, Arrivals
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)

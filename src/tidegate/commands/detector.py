@@ -13,6 +13,8 @@ from tidegate.commands.options import (
     AsJson,
     By,
     Data,
+    With,
+    further_of,
     log_of,
     password_of,
     print_json,
@@ -91,6 +93,7 @@ def diff(
     after: Annotated[str, typer.Argument(help="The one to compare with it, told in the same ways.")],
     source: Annotated[str, typer.Option("--on", help="A file, or `log`, or `lake`.")],
     mapping: Annotated[Path | None, typer.Option(help="How a file's columns become a stream (YAML).")] = None,
+    further: With = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
@@ -106,7 +109,7 @@ def diff(
         def tell(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)
 
-        found = comparing.diff(first, second, _history(settings, source, mapping, streams, tell))
+        found = comparing.diff(first, second, _history(settings, source, mapping, further, streams, tell))
     _print_diff(found, as_json=as_json)
 
 
@@ -119,14 +122,21 @@ def _print_diff(found: Diff, *, as_json: bool) -> None:
         raise typer.Exit(FOUND_WRONG)
 
 
-def _history(settings: Settings, source: str, mapping: Path | None, streams: list[str], progress: Any) -> Batches:
+def _history(
+    settings: Settings,
+    source: str,
+    mapping: Path | None,
+    further: list[str] | None,
+    streams: list[str],
+    progress: Any,
+) -> Batches:
     from tidegate.files.mapping import read_mapping
     from tidegate.hosts import history
     from tidegate.wiring import open_lake
 
     if source in (LOG, LAKE):
-        if mapping is not None:
-            raise UsageError(f"diff: wanted --mapping with a file alone, got it with {source}")
+        if mapping is not None or further:
+            raise UsageError(f"diff: wanted --mapping and --with with a file alone, got them with {source}")
         log = log_of(settings, "detector")
         return (
             history.of_log(log, streams, progress)
@@ -135,7 +145,7 @@ def _history(settings: Settings, source: str, mapping: Path | None, streams: lis
         )
     if mapping is None:
         raise UsageError("diff: wanted --mapping, which says how the file's columns become a stream, got none")
-    return history.of_file(Path(source), read_mapping(mapping), progress)
+    return history.of_file(Path(source), read_mapping(mapping), progress, further_of(further))
 
 
 def _read(settings: Settings, told: str) -> Detector:

@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tidegate.errors import NotFoundError
+from tidegate.errors import NotFoundError, UsageError
 from tidegate.settings import Settings
 
 if TYPE_CHECKING:
+    from tidegate.hosts.together import Further
     from tidegate.ports.log import Log
 
 #: Exit codes, the same for every command.
@@ -23,6 +24,13 @@ DONE, FOUND_WRONG, USED_WRONG = 0, 1, 2
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of all state.", show_default="data")]
 By = Annotated[str, typer.Option("--as", help="Who does it: a person who may sign in. The password is asked for.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A file of another stream that is read: STREAM=FILE, or MAPPING=FILE; may be given again.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 
 
@@ -46,6 +54,29 @@ def log_of(settings: Settings, what: str) -> Log:
     if not settings.data.exists():
         raise NotFoundError(f"{what}: there is no folder {settings.data}; name the one of the log with --data")
     return open_log(settings)
+
+
+def further_of(texts: list[str] | None) -> list[Further]:
+    """The files of `--with`.
+
+    Raises:
+        UsageError: one is not told as it should be.
+        NotFoundError: there is no such stream, mapping or file.
+        MappingError: the mapping does not fit.
+    """
+    from tidegate.files.mapping import own_columns, read_mapping
+    from tidegate.hosts.together import Further
+    from tidegate.streams.schema import load_schema
+
+    found: list[Further] = []
+    for text in texts or []:
+        what, given, file = text.partition("=")
+        if not given:
+            raise UsageError(f"--with: wanted STREAM=FILE or MAPPING=FILE, got {text!r}")
+        path = Path(file)
+        mapping = read_mapping(Path(what)) if what.endswith((".yaml", ".yml")) else own_columns(load_schema(what), path)
+        found.append(Further(path, mapping))
+    return found
 
 
 def print_json(value: object) -> None:

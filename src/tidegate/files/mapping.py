@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from tidegate.errors import MappingError, NotFoundError
-from tidegate.files.source import Source
+from tidegate.files.source import Source, open_source
 from tidegate.kernel.language.times import parse_duration
 from tidegate.streams.schema import MAX_TEXT_CHARS, PAN_PARTS, Field, Schema, load_schema
 
@@ -229,6 +229,18 @@ def read_mapping(path: Path) -> Mapping:
     if not path.is_file():
         raise NotFoundError(f"mapping {path}: there is no such file")
     return parse_mapping(path.name, path.read_bytes())
+
+
+def own_columns(schema: Schema, path: Path) -> Mapping:
+    """The mapping of a file whose columns have the names of the stream's own, protected, as the lake has them.
+
+    Raises:
+        NotFoundError, UsageError, DecodeError: as `open_source`.
+        MappingError: a column that the stream requires is not there.
+    """
+    names = open_source(path, {}, frozenset()).names
+    fields = {name: f'"{name}"' for name in schema.protected_columns if name in names}
+    return parse_mapping(path.name, msgspec.yaml.encode({"stream": schema.name, "fields": fields}))
 
 
 def parse_mapping(name: str, text: bytes) -> Mapping:

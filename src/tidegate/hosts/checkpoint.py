@@ -37,11 +37,12 @@ class Position(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that a replay needs to go on after an event: the kernel's arrays, the labels that have not arrived, and the
-    stream's clock, which is the highest event time so far.
+    """All that a replay needs to go on after an event: the last row of each further file that arrived, by stream, the
+    kernel's arrays, the labels that have not arrived, and the stream's clock, which is the highest event time so far.
     """
 
     after: Position
+    further: dict[str, Position]
     clock_us: int
     tally: Tally
     kernel: dict[str, npt.NDArray[np.generic]]
@@ -54,6 +55,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     replay: str
     number: int
     after: Position
+    further: dict[str, Position]
     clock_us: int
     tally: Tally
 
@@ -101,7 +103,7 @@ class Checkpoints:
             raise DamagedError(f"state {self.folder}: {_MARK} is not a checkpoint; delete the folder") from None
         if checkpoint.replay != self._replay:
             raise UsageError(
-                f"state {self.folder}: belongs to another replay (source, mapping, detector, times or order differ); "
+                f"state {self.folder}: belongs to another replay (files, mappings, detector, times or order differ); "
                 "choose another folder or delete this one"
             )
         return checkpoint
@@ -123,7 +125,7 @@ class Checkpoints:
             kernel = dict(arrays)
         with pa.memory_map(str(self._path("labels", last.number))) as file:
             labels = pa.ipc.open_file(file).read_all()
-        return State(last.after, last.clock_us, last.tally, kernel, labels)
+        return State(last.after, last.further, last.clock_us, last.tally, kernel, labels)
 
     def add(self, decided: pa.RecordBatch) -> None:
         """Keep what was decided, for the next checkpoint."""
@@ -140,7 +142,12 @@ class Checkpoints:
         for kind in ("decided", "kernel", "labels"):
             sync(self._path(kind, number))
         self.last = Checkpoint(
-            replay=self._replay, number=number, after=state.after, clock_us=state.clock_us, tally=state.tally
+            replay=self._replay,
+            number=number,
+            after=state.after,
+            further=state.further,
+            clock_us=state.clock_us,
+            tally=state.tally,
         )
         written = self.folder / f"{_MARK}.new"
         written.write_bytes(msgspec.json.encode(self.last))

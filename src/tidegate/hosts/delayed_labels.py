@@ -18,13 +18,12 @@ _PENDING = pa.schema(
 )
 
 
-class DueLabels(NamedTuple):
-    """Labels of one batch of events: a batch of the stream `labels`, and for each the index of the event before which
-    it arrives (the number of events: after all of them).
-    """
+class Due(NamedTuple):
+    """Events of another stream, in the order of their times, and before which event of the first each arrives."""
 
-    labels: pa.RecordBatch
+    events: pa.RecordBatch
     before: npt.NDArray[np.int64]
+    """int64[m]: its index; the number of events: after all."""
 
 
 class DelayedLabels:
@@ -41,7 +40,7 @@ class DelayedLabels:
         #: One table a batch of events, each in order of due time.
         self._pending: deque[pa.Table] = deque()
 
-    def arrive(self, events: pa.RecordBatch, is_fraud: pa.Array[Any]) -> DueLabels:
+    def arrive(self, events: pa.RecordBatch, is_fraud: pa.Array[Any]) -> Due:
         """Take in the labels of these events (NULL: none), of which there is at least one, and give the labels that
         arrive among them.
         """
@@ -60,7 +59,7 @@ class DelayedLabels:
         before = np.maximum(before, _int64(arrived["after"]) - self._events)
         order = np.lexsort((arrived_us, before))
         self._events += events.num_rows
-        return DueLabels(_labels(arrived.take(order)), before[order])
+        return Due(_labels(arrived.take(order)), before[order])
 
     def _due(self) -> pa.Table:
         """Take out what the clock has reached."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import pyarrow as pa
-
-from tidegate.files.mapping import IS_FRAUD
-from tidegate.files.mapping import Mapping as FileMapping
+from tidegate.files.mapping import Mapping
 from tidegate.hosts.arrivals import BATCH_RECORDS, arrivals, batches, schemas_of
-from tidegate.hosts.delayed_labels import DelayedLabels
 from tidegate.hosts.ordered import Progress, Span, ordered_rows
-from tidegate.kernel.arrivals import LABELS, Arrived, among
+from tidegate.hosts.together import Further, together
+from tidegate.kernel.arrivals import Arrived
 from tidegate.ports.lake import Lake
 from tidegate.ports.log import Log, Positions, Record
 
@@ -24,19 +21,18 @@ _BATCH_ROWS = 16_384
 #: The lake is read in slices of the time at which the door accepted events, so that they fit into memory.
 _SLICE_US = 3600 * 1_000_000
 
-Batches = Iterator[Mapping[str, Arrived]]
+Batches = Iterator[dict[str, Arrived]]
 
 
-def of_file(path: Path, mapping: FileMapping, progress: Progress) -> Batches:
-    """By event time, each label when it becomes known.
+def of_file(path: Path, mapping: Mapping, progress: Progress, further: Sequence[Further] = ()) -> Batches:
+    """By event time, each label when it becomes known, with further files of other streams.
 
     Raises:
         NotFoundError: there is no such file.
-        UsageError: its format is unknown.
+        UsageError: a format is unknown, or two files give the same stream.
         MappingError: the mapping does not fit it.
     """
-    labels = DelayedLabels(mapping.known_after_us)
-    with tempfile.TemporaryDirectory() as spill:
+    with tempfile.TemporaryDirectory() as spill, together(mapping, further, spill=Path(spill)) as arriving:
         rows = ordered_rows(
             path,
             mapping,
@@ -49,11 +45,8 @@ def of_file(path: Path, mapping: FileMapping, progress: Progress) -> Batches:
         )
         with closing(rows):
             for batch in rows:
-                events = mapping.complete(batch)
-                labelled = IS_FRAUD in batch.schema.names
-                known = batch.column(IS_FRAUD) if labelled else pa.nulls(batch.num_rows, pa.bool_())
-                own, others = among(events, *labels.arrive(events, known))
-                yield {mapping.schema.name: own, LABELS: others}
+                yield arriving.arrive(batch)
+            yield arriving.rest()
 
 
 def of_log(log: Log, streams: Sequence[str], progress: Progress) -> Batches:

@@ -21,16 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidegate.errors import StateError
-from tidegate.files.mapping import IS_FRAUD
 from tidegate.files.mapping import Mapping as FileMapping
 from tidegate.hosts.arrivals import batches
-from tidegate.hosts.delayed_labels import DelayedLabels
 from tidegate.hosts.flink.cluster import FlinkCluster
 from tidegate.hosts.flink.submission import Submission, group_of
 from tidegate.hosts.local import LocalHost
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
 from tidegate.hosts.replay import replay
-from tidegate.kernel.arrivals import LABELS, among
+from tidegate.hosts.together import together
+from tidegate.kernel.arrivals import LABELS
 from tidegate.kernel.detector import Detector
 from tidegate.kernel.freshness import MODEL_SCORE
 from tidegate.ports.clock import Clock
@@ -86,9 +85,9 @@ def append_events(log: Log, source: Path, mapping: FileMapping, *, order: Order,
         UsageError: its format is unknown.
         MappingError: the mapping does not fit it.
     """
-    labels, count = DelayedLabels(mapping.known_after_us), 0
+    count = 0
     schemas = {mapping.schema.name: mapping.schema, LABELS: load_schema(LABELS)}
-    with tempfile.TemporaryDirectory() as spill:
+    with tempfile.TemporaryDirectory() as spill, together(mapping, (), spill=Path(spill)) as arriving:
         rows = ordered_rows(
             source,
             mapping,
@@ -101,12 +100,8 @@ def append_events(log: Log, source: Path, mapping: FileMapping, *, order: Order,
         )
         with closing(rows):
             for batch in rows:
-                events = mapping.complete(batch)
-                labelled = IS_FRAUD in batch.schema.names
-                known = batch.column(IS_FRAUD) if labelled else pa.nulls(batch.num_rows, pa.bool_())
-                own, others = among(events, *labels.arrive(events, known))
                 arrived: dict[int, tuple[Schema, dict[str, Any]]] = {}
-                for stream, part in ((mapping.schema.name, own), (LABELS, others)):
+                for stream, part in arriving.arrive(batch).items():
                     arrived |= zip(part.at.tolist(), _protected(schemas[stream], part.events), strict=True)
                 log.append([_entry(*arrived[at], count + number) for number, at in enumerate(sorted(arrived), start=1)])
                 count += len(arrived)

@@ -1,7 +1,8 @@
 """The replay host: a detector over a file, for back-tests, training sets and verification.
 
 Events are fed in the order of their own time (rows of the same time in the order of the file), sorted by DuckDB, which
-spills to disk: a file may be larger than memory. Labels arrive when the stream's time reaches them. With a folder for
+spills to disk: a file may be larger than memory. Labels, and the rows of further files, arrive when the stream's
+time reaches them (`together.py`). With a folder for
 its state, a replay that was killed goes on from its last checkpoint and ends with the same file, bit for bit.
 """
 
@@ -13,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -26,12 +27,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.errors import MappingError, NotFoundError, UsageError
-from tidegate.files.mapping import EVENT_ID, IS_FRAUD, Mapping
+from tidegate.files.mapping import EVENT_ID, Mapping
 from tidegate.files.source import ROW
 from tidegate.hosts.checkpoint import Checkpoints, Position, State, Tally, sync
-from tidegate.hosts.delayed_labels import DelayedLabels
 from tidegate.hosts.ordered import Order, Progress, Span, ordered_rows
-from tidegate.kernel.arrivals import LABELS, among
+from tidegate.hosts.together import Further, Together, together
+from tidegate.kernel.arrivals import LABELS, Arrived
 from tidegate.kernel.decide import Kernel
 from tidegate.kernel.detector import Detector
 
@@ -60,6 +61,7 @@ def replay(
     since: datetime | None = None,
     until: datetime | None = None,
     order: Order = "time",
+    further: Sequence[Further] = (),
     state: Path | None = None,
     progress: Progress = lambda done, total: None,  # noqa: ARG005 - nobody to tell
     batch_rows: int = BATCH_ROWS,
@@ -69,35 +71,50 @@ def replay(
 
     Its columns are those of `Decisions.table()`. `since` (from then on) and `until` (before then) choose events by
     event time; without an offset they are UTC. Windows are empty at `since`. Order "file" feeds the rows as they
-    stand. `progress` is told of the rows twice, as they are read and as they are decided; it may be called from another
+    stand. `further` are files of other streams that the detector reads, from their start on and before `until`.
+    `progress` is told of the rows twice, as they are read and as they are decided; it may be called from another
     thread.
 
     Raises:
         NotFoundError: there is no such source, or no folder for `out`.
-        UsageError: the source's format is unknown, or `state` belongs to another replay.
+        UsageError: the source's format is unknown, or `state` belongs to another replay, or `further` are not files of
+            other streams that the detector reads.
         MappingError: the mapping does not fit the source, or a row does not give what the stream's schema asks for.
         FencedError: another replay is using `state`.
         DamagedError: what `state` holds is not what was written.
     """
     started = time.monotonic()
-    _check(mapping, detector, out)
-    run = _Run(mapping, detector, progress)
+    _check(mapping, detector, out, further)
     span = Span(_to_us(since), _to_us(until))
     unfinished = out.with_name(f".{out.name}.unfinished")
     with ExitStack() as stack:
         stack.callback(unfinished.unlink, missing_ok=True)
-        writer = stack.enter_context(pq.ParquetWriter(unfinished, run.schema))
+        kernel = Kernel(detector)
+        schema = _schema(kernel)
+        writer = stack.enter_context(pq.ParquetWriter(unfinished, schema))
         checkpoints: Checkpoints | None = None
         restored: State | None = None
         if state:
-            told = (_version(source), mapping.text, detector.name, detector.version, span, order, batch_rows)
+            files = [(_version(path), mapping.text) for path, mapping in ((source, mapping), *further)]
+            told = (files, detector.name, detector.version, span, order, batch_rows)
             identity = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
-            checkpoints = stack.enter_context(closing(Checkpoints(state, identity, run.schema)))
+            checkpoints = stack.enter_context(closing(Checkpoints(state, identity, schema)))
             restored = checkpoints.state()
             spill = state / "spill"
             shutil.rmtree(spill, ignore_errors=True)
+            spill.mkdir()
         else:
             spill = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)))
+        arriving = stack.enter_context(
+            together(
+                mapping,
+                further,
+                spill=spill,
+                until_us=span.until_us,
+                after=restored.further if restored else None,
+            )
+        )
+        run = _Run(kernel, schema, arriving, progress)
         if checkpoints and restored:
             for decided in checkpoints.decided():
                 writer.write_batch(decided)
@@ -132,7 +149,7 @@ def replay(
     return Summary(tally=run.tally, resumed_at=resumed_at, seconds=time.monotonic() - started)
 
 
-def _check(mapping: Mapping, detector: Detector, out: Path) -> None:
+def _check(mapping: Mapping, detector: Detector, out: Path, further: Sequence[Further]) -> None:
     if not out.parent.is_dir():
         raise NotFoundError(f"out {out}: there is no folder {out.parent}")
     if out.is_dir():
@@ -146,27 +163,36 @@ def _check(mapping: Mapping, detector: Detector, out: Path) -> None:
             f"mapping {mapping.name} makes {mapping.schema.name}, detector {detector.name} reads {detector.stream.name}"
         )
 
+    for file in further:
+        if (stream := file.mapping.schema.name) not in detector.streams:
+            raise UsageError(
+                f"source {file.path.name}: detector {detector.name} does not read {stream}; it reads "
+                f"{', '.join(detector.streams)}"
+            )
+
+
+def _schema(kernel: Kernel) -> pa.Schema:
+    """That of what is decided."""
+    detector = kernel.detector
+    told = {"tidegate.detector": detector.name, "tidegate.detector_version": detector.version}
+    return kernel.decide({}).table().schema.with_metadata(told)
+
 
 class _Run:
     """What a replay carries from batch to batch."""
 
-    def __init__(self, mapping: Mapping, detector: Detector, progress: Progress) -> None:
+    def __init__(self, kernel: Kernel, schema: pa.Schema, arriving: Together, progress: Progress) -> None:
         self.tally = Tally()
-        self._kernel = Kernel(detector)
-        self._labels = DelayedLabels(mapping.known_after_us)
-        self._mapping = mapping
+        self._kernel = kernel
+        self._schema = schema
+        self._arriving = arriving
         self._progress = progress
         self._read = 0
-        self.schema = (
-            self._kernel.decide({})
-            .table()
-            .schema.with_metadata({"tidegate.detector": detector.name, "tidegate.detector_version": detector.version})
-        )
 
     def restore(self, state: State) -> None:
         self.tally = state.tally
         self._kernel.restore(state.kernel)
-        self._labels.restore(state.labels, state.clock_us, state.tally.events)
+        self._arriving.restore(state)
 
     def read(self, done: int, total: int | None) -> None:
         """Take note of how much of the source is read."""
@@ -179,36 +205,39 @@ class _Run:
         """The decisions on each batch of rows, and the state after it when so many seconds have passed."""
         last_snapshot = time.monotonic()
         for rows in batches:
-            decided, snapshot = self._decide(rows), None
+            decided, snapshot = self._decide(self._arriving.arrive(rows)), None
             if time.monotonic() - last_snapshot >= snapshot_interval_s:
                 snapshot = self._snapshot(rows)
                 last_snapshot = time.monotonic()
             yield decided, snapshot
             self._progress(self.tally.events, max(self._read, self.tally.events))
+        yield self._decide(self._arriving.rest()), None
         # Rows that `since` and `until` left out were read too.
         self._progress(self.tally.events, self.tally.events)
 
-    def _decide(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        events = self._mapping.complete(rows)
-        labelled = IS_FRAUD in rows.schema.names
-        is_fraud = rows.column(IS_FRAUD) if labelled else pa.nulls(rows.num_rows, pa.bool_())
-        labels, before = self._labels.arrive(events, is_fraud)
-        own, others = among(events, labels, before)
-        decided = self._kernel.decide({self._mapping.schema.name: own, LABELS: others}).table()
+    def _decide(self, arrived: dict[str, Arrived]) -> pa.RecordBatch:
+        decided = self._kernel.decide(arrived).table()
         tally = self.tally
         self.tally = Tally(
-            events=tally.events + events.num_rows,
-            labels=tally.labels + labels.num_rows,
+            events=tally.events + len(arrived[self._kernel.detector.stream.name].at),
+            labels=tally.labels + (len(arrived[LABELS].at) if LABELS in arrived else 0),
             decisions=tally.decisions + decided.num_rows,
             late=tally.late + (pc.sum(decided["late"]).as_py() or 0),
             outcomes=_counted(tally.outcomes, decided["outcome"].to_pylist()),
             rules=_counted(tally.rules, pc.list_flatten(decided["rules"]).to_pylist()),
         )
-        return pa.RecordBatch.from_arrays([column.combine_chunks() for column in decided.columns], schema=self.schema)
+        return pa.RecordBatch.from_arrays([column.combine_chunks() for column in decided.columns], schema=self._schema)
 
     def _snapshot(self, rows: pa.RecordBatch) -> State:
         after = Position(rows.column("event_time").cast(pa.int64())[-1].as_py(), rows.column(ROW)[-1].as_py())
-        return State(after, self._labels.clock_us, self.tally, self._kernel.snapshot(), self._labels.snapshot())
+        return State(
+            after,
+            self._arriving.positions,
+            self._arriving.clock_us,
+            self.tally,
+            self._kernel.snapshot(),
+            self._arriving.pending,
+        )
 
 
 _Item = TypeVar("_Item")

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from tidegate.kernel.machine import clock
 from tidegate.kernel.plan import NEVER
-from tidegate.kernel.windows.loop import WITNESSES
 from tidegate.ports.log import Record
 from tidegate.streams.decision import Outcome
 
@@ -56,11 +56,14 @@ class TimeOrder(msgspec.Struct):
     ahead_us: int
     settled: int = NEVER
     """The time of the last record that went out in its order."""
-    clock: int = NEVER
     held: list[Item] = []
     """In their order."""
-    ahead_count: int = 0
-    ahead_time: int = NEVER
+    clock_registers: list[int] = msgspec.field(default_factory=lambda: [NEVER, 0, NEVER])
+
+    @property
+    def clock(self) -> int:
+        """The stream's time."""
+        return self.clock_registers[clock.TIME]
 
     def take(self, item: Item) -> Literal["last", "between", "late", "ahead"]:
         """Hold a record, as the last of those held or between them: one of a later time had come before it. It is not
@@ -75,13 +78,7 @@ class TimeOrder(msgspec.Struct):
 
     def pass_time(self, time: int) -> None:
         """Let the clock move on by the time of an event that is decided."""
-        if self.clock == NEVER or time <= self.clock + self.ahead_us:
-            self.clock, self.ahead_count = max(self.clock, time), 0
-            return
-        self.ahead_time = time if self.ahead_count == 0 else min(time, self.ahead_time)
-        self.ahead_count += 1
-        if self.ahead_count == WITNESSES:
-            self.clock, self.ahead_count = self.ahead_time, 0
+        clock.pass_time(self.clock_registers, self.ahead_us, time)
 
     def due(self) -> list[Item]:
         """What has waited long enough, in order."""

@@ -123,9 +123,12 @@ async def _decided(door: Door, taken: Taken, coming: asyncio.Future[Decision]) -
 
 
 class Found(NamedTuple):
-    """A transaction that was taken: its decision, None while that is still to come, and how its card is shown."""
+    """A transaction that was taken: its decision, None while that is still to come, the decision's newest revision, and
+    how its card is shown.
+    """
 
     decision: Decision | None
+    revision: Revision | None
     card: str | None
 
 
@@ -141,7 +144,8 @@ async def find_decision(door: Door, principal: Principal, event_id: str) -> Foun
     decision = await known_decision(door, event_id)
     record = await run_in_threadpool(door.hotstore.transaction, event_id)
     card = card_of(record) if record else door.decisions.card(event_id)
-    return Found(decision, card) if decision or record or door.decisions.is_taken(event_id) else None
+    revision = await run_in_threadpool(door.hotstore.revision, event_id, decision.detector) if decision else None
+    return Found(decision, revision, card) if decision or record or door.decisions.is_taken(event_id) else None
 
 
 async def known_decision(door: Door, event_id: str) -> Decision | None:

@@ -66,8 +66,7 @@ def read_routes(door: Door) -> APIRouter:
             raise NotFoundError("decision: no such transaction; was its event_id taken?")
         if found.decision is None:
             return pending(event_id, found.card)
-        revision = await run_in_threadpool(door.hotstore.revision, event_id, found.decision.detector)
-        return decided(found.decision, found.card, revision)
+        return decided(found.decision, found.card, found.revision)
 
     @router.get(
         "/v1/customers/{token}/recent",

@@ -26,12 +26,3 @@ class Arrived:
     def alone(cls, events: pa.RecordBatch) -> Arrived:
         """Events among which nothing of another stream arrived."""
         return cls(np.arange(events.num_rows), events)
-
-
-def among(events: pa.RecordBatch, others: pa.RecordBatch, before: npt.NDArray[np.int64]) -> tuple[Arrived, Arrived]:
-    """Events of two streams in one order: `before` (int64, ascending) is for each of `others` the index of the event
-    before which it arrived; the number of events: after all.
-    """
-    own = np.arange(events.num_rows)
-    at = own + np.searchsorted(before, own, side="right")
-    return Arrived(at, events), Arrived(before + np.arange(others.num_rows), others)

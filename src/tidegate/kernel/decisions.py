@@ -28,12 +28,12 @@ from tidegate.streams.decision import Decision, Explanation, Outcome, Value, dec
 @dataclass(frozen=True)
 class Decisions:
     """One row a decision, in order of arrival; a duplicate event has none. A match by duration has one of its own,
-    before that of the event with which its time had passed.
+    before that of the event with which its time had passed, and so has one that an event of another stream completed.
     """
 
     detector: Detector
     index: npt.NDArray[np.int64]
-    """Row of the batch of events that each decision is about, -1: of none, a match by duration is complete."""
+    """Row of the batch of events that each decision is about, -1: of none, a match is complete without one."""
     at: npt.NDArray[np.int64]
     """The place among all arrivals of the one that gave rise to it: the event, or that with which the time passed."""
     events: pa.RecordBatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tidegate.errors import DetectorError
@@ -12,10 +12,19 @@ from tidegate.kernel.arrivals import LABELS
 from tidegate.kernel.explained import check_explained
 from tidegate.kernel.features import Features, compile_features
 from tidegate.kernel.freshness import MODEL_SCORE, JoinPolicy, compile_freshness, compile_missing
-from tidegate.kernel.language.expressions import DOUBLE, AggregateRef, SqlType, columns_of, from_arrow
+from tidegate.kernel.joins.ended import with_ends
+from tidegate.kernel.language.expressions import (
+    DOUBLE,
+    VARCHAR,
+    AggregateRef,
+    Column,
+    SqlType,
+    columns_of,
+    from_arrow,
+)
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.model import CARD, Loader, Model, compile_card
-from tidegate.kernel.plan import Join
+from tidegate.kernel.plan import Join, JoinPlan
 from tidegate.kernel.policy import Policy, check_keep, compile_policy
 from tidegate.kernel.rules import Rule, compile_rules
 from tidegate.kernel.sequences.sequences import Sequence, compile_sequences, with_matches
@@ -140,6 +149,8 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     )
     check_keep(root, reads_keep=features.reads_keep)
     check_explained(root, features)
+    joins = compile_freshness(root, (join.name for join in features.joins.joins))
+    features = replace(features, joins=_with_ends(features, joins))
     sequences: tuple[Sequence, ...] = ()
     if SEQUENCES in texts:
         taken = {name.lower() for name in (*features.expressions, *features.stream.protected_columns)}
@@ -148,8 +159,14 @@ def compile_detector(name: str, texts: Mapping[str, str], models: Loader | None 
     model = _model(texts, root, features, models) if CARD in texts else None
     more = {MODEL_SCORE: _model_score(features)} if model else {}
     rules = compile_rules(RULES, texts[RULES], features, more)
-    joins = compile_freshness(root, (join.name for join in features.joins.joins))
     return Detector(name, version, features, rules, policy, sequences, joins, model)
+
+
+def _with_ends(features: Features, policies: Mapping[str, JoinPolicy]) -> JoinPlan:
+    gathered = (Column(name, VARCHAR) for entity in features.plan.entities for name in entity.columns)
+    reads = [*features.expressions.values(), *features.values, *features.lanes, *features.derived.values(), *gathered]
+    keep_us = {name: policy.keep_us for name, policy in policies.items() if policy.keep_us is not None}
+    return with_ends(features.joins, reads, keep_us, policies)
 
 
 def _model(texts: Mapping[str, str], policy: Yaml, features: Features, models: Loader | None) -> Model:

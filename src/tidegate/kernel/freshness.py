@@ -14,6 +14,7 @@ import pyarrow as pa
 from tidegate.kernel.language.bind import near
 from tidegate.kernel.language.yamltext import Yaml
 from tidegate.kernel.machine.words import raw
+from tidegate.kernel.policy import MAX_KEEP_US, kept_for
 from tidegate.kernel.rules import MAX_POINTS
 from tidegate.streams.decision import Freshness, Outcome
 
@@ -38,11 +39,12 @@ _NOTHING = Effect()
 
 @dataclass(frozen=True)
 class JoinPolicy:
-    """Of one join. `stale_after_us` None: no version is ever too old."""
+    """Of one join. `stale_after_us` None: no version is ever stale; `keep_us` None: none is too old to be seen."""
 
     missing: Effect
     stale: Effect
     stale_after_us: int | None
+    keep_us: int | None
 
 
 class Lack(NamedTuple):
@@ -80,14 +82,20 @@ def compile_freshness(root: Yaml, joins: Iterable[str]) -> dict[str, JoinPolicy]
     for name, node in (named.items() if named else {}).items():
         if name not in known:
             node.fail(f"the join {name!r}", near(name, known) if known else "none: features.sql joins nothing")
-        keys = node.mapping((), optional=("missing", "stale", "stale_after"))
+        keys = node.mapping((), optional=("missing", "stale", "stale_after", "keep"))
         if ("stale" in keys) != ("stale_after" in keys):
             node.fail(f"the keys {', '.join(keys)}", "stale and stale_after, or neither")
-        policies[name] = JoinPolicy(
+        policy = JoinPolicy(
             missing=_effect(keys.get("missing")),
             stale=_effect(keys.get("stale")),
             stale_after_us=keys["stale_after"].duration_us() if "stale_after" in keys else None,
+            keep_us=kept_for(keys["keep"], MAX_KEEP_US) if "keep" in keys else None,
         )
+        if policy.keep_us is not None and (policy.stale_after_us or 0) >= policy.keep_us:
+            keys["keep"].fail(
+                "a `keep` that is not longer than `stale_after`", "a longer one: no version would be stale"
+            )
+        policies[name] = policy
     return policies
 
 

@@ -158,6 +158,10 @@ class VersionedTable:
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     """Those that are read, event_time aside, which is kept anyway."""
+    ends: tuple[str, ...] = ()
+    """Columns of the stream that say when a version is none any more: `removed`, `expires_at`."""
+    keep_us: int | None = None
+    """How much older than an event a version may be that it sees; None: as old as it likes."""
 
 
 @dataclass(frozen=True, slots=True)

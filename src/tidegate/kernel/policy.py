@@ -69,9 +69,9 @@ def compile_policy(root: Yaml) -> Policy:
             "review below decline: no score would be reviewed",
         )
     return Policy(
-        lateness_us=_duration(keys["lateness"]),
-        dedupe_us=_duration(keys["dedupe"]),
-        keep_us=_duration(keys["keep"], MAX_KEEP_US) if "keep" in keys else None,
+        lateness_us=kept_for(keys["lateness"]),
+        dedupe_us=kept_for(keys["dedupe"]),
+        keep_us=kept_for(keys["keep"], MAX_KEEP_US) if "keep" in keys else None,
         review=thresholds["review"],
         decline=thresholds["decline"],
         cap=cap,
@@ -89,7 +89,12 @@ def check_keep(root: Yaml, *, reads_keep: bool) -> None:
         keep.fail(f"keep: {keep.words()}", "no `keep`: every frame in features.sql is bounded in time by itself")
 
 
-def _duration(node: Yaml, most_us: int = MAX_DURATION_US) -> int:
+def kept_for(node: Yaml, most_us: int = MAX_DURATION_US) -> int:
+    """Microseconds for which something is kept.
+
+    Raises:
+        DetectorError: it is no duration, or longer than `most_us`.
+    """
     duration_us = node.duration_us()
     if duration_us > most_us:
         node.fail(repr(node.words()), f"at most {most_us // DAY_US} days")

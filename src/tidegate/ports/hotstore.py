@@ -37,6 +37,8 @@ class RecentTransaction(msgspec.Struct, frozen=True, kw_only=True):
     terminal_id: str | None
     is_fraud: bool | None = None
     outcome: str | None = None
+    revised_outcome: str | None = None
+    """What the newest revision of its decision says, if there is one: of several detectors', of the strictest first."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,7 +161,9 @@ class EmbeddedHotStore:
             f"""
             SELECT value, label.is_fraud, (
                 SELECT outcome FROM decision WHERE decision.event_id = recent.event_id
-                ORDER BY strictness DESC, detector LIMIT 1)
+                ORDER BY strictness DESC, detector LIMIT 1), (
+                SELECT revision.value FROM revision JOIN decision USING (event_id, detector)
+                WHERE revision.event_id = recent.event_id ORDER BY strictness DESC, detector LIMIT 1)
             FROM "transaction" AS recent LEFT JOIN label ON label.transaction_id = recent.event_id
             WHERE recent.{by} = ? ORDER BY recent.event_time DESC, recent.event_id DESC LIMIT ?
             """,  # noqa: S608
@@ -170,9 +172,12 @@ class EmbeddedHotStore:
         )
         return [
             msgspec.structs.replace(
-                _recent_decoder.decode(value), is_fraud=None if is_fraud is None else bool(is_fraud), outcome=outcome
+                _recent_decoder.decode(value),
+                is_fraud=None if is_fraud is None else bool(is_fraud),
+                outcome=outcome,
+                revised_outcome=_revision_decoder.decode(revision).new_outcome if revision else None,
             )
-            for value, is_fraud, outcome in rows
+            for value, is_fraud, outcome, revision in rows
         ]
 
     def session(self, session_id: str) -> Session | None:

@@ -31,6 +31,7 @@ from tidegate.ports.identity import Principal
 from tidegate.ports.log import Positions, after
 from tidegate.streams import decision as records
 from tidegate.streams.decision import ALERTS, DECISIONS
+from tidegate.streams.revision import Revision
 from tidegate.streams.schema import STREAMS
 
 _READ_AT_ONCE = 1_000
@@ -121,6 +122,10 @@ class Decision(_Decided):
     hash: str
     card: str | None = strawberry.field(description="What may be shown of the card: 411111******1111.")
     record: Json = strawberry.field(description="All of the decision record.")
+    revision: Json | None = strawberry.field(
+        default=None,
+        description="The newest revision: how it comes out now that more has arrived. null: there is none.",
+    )
 
 
 @strawberry.type(description="A decision that someone or something must act on. Personal fields are tokens.")
@@ -138,6 +143,7 @@ class Transaction:
     amount_minor: Int64
     currency: str
     outcome: str | None
+    revised_outcome: str | None = strawberry.field(description="What the decision's newest revision says, if any.")
     is_fraud: bool | None
 
 
@@ -168,7 +174,9 @@ class Query:
         found = await find_decision(info.context.door, info.context.principal, event_id)
         if found is None:
             return None
-        return _decision(found.decision, found.card) if found.decision else Pending(event_id=event_id, card=found.card)
+        if found.decision is None:
+            return Pending(event_id=event_id, card=found.card)
+        return _decision(found.decision, found.card, found.revision)
 
     @strawberry.field(description="A customer's newest transactions, the newest first. Customers are named by tokens.")
     async def recent(self, info: Asked, customer_id: strawberry.ID, limit: int = 20) -> list[Transaction]:
@@ -243,8 +251,9 @@ async def _coming(door: Door, topic: str) -> AsyncGenerator[bytes]:
             await asyncio.sleep(IDLE_POLL_S)
 
 
-def _decision(made: records.Decision, card: str | None) -> Decision:
-    return Decision(late=made.late, hash=made.hash, card=card, **_in_common(made))
+def _decision(made: records.Decision, card: str | None, revision: Revision | None = None) -> Decision:
+    revised = Json(msgspec.to_builtins(revision)) if revision else None
+    return Decision(late=made.late, hash=made.hash, card=card, revision=revised, **_in_common(made))
 
 
 def _in_common(made: records.Decision | records.Alert) -> dict[str, Any]:

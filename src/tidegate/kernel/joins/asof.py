@@ -1,6 +1,6 @@
 """ASOF LEFT JOINs: the events of a batch with the columns of the versions that each saw.
 
-Versions that have not arrived yet are not seen. The floor of the versions that are kept follows the newest event of the
+Versions that have not arrived yet are not seen. The floor of the versions that are kept follows the clock of the
 decided stream, duplicates included: whether an event is one is known only after its windows are answered, and they may
 read joined columns.
 """
@@ -17,6 +17,7 @@ import pyarrow as pa
 from tidegate.errors import StateError
 from tidegate.kernel.arrivals import Arrived
 from tidegate.kernel.joins import versions
+from tidegate.kernel.joins.ended import EXPIRES, REMOVED
 from tidegate.kernel.joins.versions import (
     IN_USE,
     KEYS,
@@ -30,14 +31,15 @@ from tidegate.kernel.joins.versions import (
     New,
     Table,
 )
+from tidegate.kernel.machine.clock import Clock
 from tidegate.kernel.machine.hashing import combine, fingerprint, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program
 from tidegate.kernel.machine.words import raw
-from tidegate.kernel.plan import NEVER, Join, JoinPlan, Size, VersionedTable
+from tidegate.kernel.plan import Join, JoinPlan, Size, VersionedTable
 from tidegate.streams.schema import load_schema
 
 #: Counts up when the arrays of a snapshot change their meaning.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 _TIME = "event_time"
 
@@ -47,7 +49,7 @@ class Joins:
 
     def __init__(self, plan: JoinPlan) -> None:
         self._plan = plan
-        self._clock = NEVER
+        self._clock = Clock(plan.lateness_us)
         self._tables = [
             _Table(table, [join for join in plan.joins if join.table == number])
             for number, table in enumerate(plan.tables)
@@ -58,9 +60,7 @@ class Joins:
         The same arrivals, cut into calls in whatever way, give the same columns.
         """
         times = np.array(raw(own.events.column(_TIME)))
-        newest = np.maximum.accumulate(np.concatenate([[self._clock], times]))
-        self._clock = int(newest[-1])
-        floors = newest - self._plan.lateness_us
+        floors = self._clock.tell(times) - self._plan.lateness_us
         events = own.events
         names, columns = list(events.schema.names), list(events.columns)
         for table in self._tables:
@@ -80,7 +80,7 @@ class Joins:
             for number, table in enumerate(self._tables)
             for name, array in table.table._asdict().items()
         }
-        return arrays | {"joins": self._fingerprint(), "clock": np.array([self._clock], np.int64)}
+        return arrays | {"joins": self._fingerprint(), "clock": self._clock.registers}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a snapshot, which is copied.
@@ -95,7 +95,7 @@ class Joins:
         wanted = [f"table{number}.{name}" for number in range(len(self._tables)) for name in Table._fields]
         if missing := [name for name in (*wanted, "clock") if name not in arrays]:
             raise StateError(f"joins: the snapshot lacks {', '.join(missing)}; restore an older snapshot")
-        self._clock = int(arrays["clock"][0])
+        self._clock.registers = np.array(arrays["clock"])
         for number, table in enumerate(self._tables):
             table.table = Table(*(np.array(arrays[f"table{number}.{name}"]) for name in Table._fields))
 
@@ -124,6 +124,7 @@ class _Table:
         self._texts = [index for index, type_ in enumerate(self._types) if pa.types.is_string(type_)]
         self._where = Program([[plan.where]]) if plan.where else None
         self._nothing = Arrived.alone(schema.nothing)
+        self._no_new: New | None = None
 
     def size(self) -> Size:
         registers, room = self.table.registers, sum(array.nbytes for array in self.table)
@@ -139,7 +140,7 @@ class _Table:
         """Take versions in, and give the columns of all joins. `floors` (int64[events + 1]) is the floor before each
         event, and after all.
         """
-        new = self._new(arrived or self._nothing, own, floors)
+        new = self._new(arrived, own, floors) if arrived and len(arrived.at) else self._none_new(own, floors)
         keys = [_keys(own.events, join.keys) for join in self._joins]
         asked = Asked(
             at=own.at,
@@ -155,6 +156,13 @@ class _Table:
             for number, join in enumerate(self._joins)
             for name in join.columns
         ]
+
+    def _none_new(self, own: Arrived, floors: npt.NDArray[np.int64]) -> New:
+        """Of a table that nothing came to, as of most in a small batch."""
+        if self._no_new is None:
+            self._no_new = self._new(self._nothing, own, floors)
+        versions.let_go(self.table)
+        return self._no_new
 
     def _new(self, arrived: Arrived, own: Arrived, floors: npt.NDArray[np.int64]) -> New:
         at, events = arrived.at, arrived.events
@@ -181,9 +189,25 @@ class _Table:
             ids=hash_column(events.column("event_id")).view(np.int64),
             times=np.array(raw(events.column(_TIME))),
             floors=floors[np.searchsorted(own.at, at)],
+            ends=self._ends(events),
             valid=valid,
             values=values,
         )
+
+    def _ends(self, events: pa.RecordBatch) -> npt.NDArray[np.int64]:
+        """int64[m]: from when on each version is none any more."""
+        times = raw(events.column(_TIME))
+        ends = np.full(len(times), np.iinfo(np.int64).max)
+        if self._plan.keep_us is not None:
+            # The last instant at which it may be asked for is still one.
+            ends = times + self._plan.keep_us + 1
+        if EXPIRES in self._plan.ends:
+            expires = events.column(EXPIRES)
+            known = expires.is_valid().to_numpy(zero_copy_only=False)
+            ends = np.where(known, np.minimum(ends, raw(expires)), ends)
+        if REMOVED in self._plan.ends:
+            ends = np.where(events.column(REMOVED).to_numpy(zero_copy_only=False), times, ends)
+        return np.maximum(ends, times)
 
     def _add_texts(self, column: pa.Array[Any]) -> npt.NDArray[np.int64]:
         """Take the texts of a column in; int64[n]: their names."""
@@ -198,9 +222,14 @@ class _Table:
         starts = offsets.astype(np.int64) - offsets[0]
         return ((end + starts[:-1]) << LENGTH_BITS) | np.diff(starts)
 
+    def _type_of(self, name: str) -> pa.DataType:
+        return pa.timestamp("us") if name == _TIME else self._types[self._plan.columns.index(name)]
+
     def _column(self, name: str, found: npt.NDArray[np.int64]) -> pa.Array[Any]:
         """A column of the versions found."""
         there = found != NIL
+        if not there.any():
+            return pa.nulls(len(found), self._type_of(name))
         if name == _TIME:
             return _array(self.table.versions[found, TIME], there, pa.timestamp("us"))
         index = self._plan.columns.index(name)

@@ -4,7 +4,8 @@ Versions of a key are one list, the newest first; of equal times the last to com
 of the newest event less the lateness, the rules are:
 
     of the versions not newer than the floor only the newest is kept: no event that is not late asks for another
-    an event of time t sees the newest kept version that is not newer than t
+    that one is forgotten once its end is not newer than the floor either, as if it and those before had never been
+    an event of time t sees the newest kept version that is not newer than t, if its end is newer than t
     a version whose id is that of a kept version of its key and time is a duplicate: it changes nothing
 
 Memory is freed when it runs short, and what should be gone by then is never seen: when it is freed changes no answer.
@@ -22,12 +23,13 @@ from tidegate.kernel.machine.compiled import compiled, entry
 
 NIL = -1
 
-# A version's words; its values follow. OLDER of a free one names the next free one.
-KEY0, KEY1, TIME, ID0, ID1, VALID, OLDER, VALUES = 0, 1, 2, 3, 4, 5, 6, 7
+# A version's words; its values follow. END_TIME: from when on it is none any more. OLDER of a free one names the next
+# free one.
+KEY0, KEY1, TIME, END_TIME, ID0, ID1, VALID, OLDER, VALUES = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 # The registers: the first free version, where the never used ones begin, how many are in use, how many keys there are,
-# where the texts end.
-FREE, END, IN_USE, KEYS, TEXTS_END, REGISTERS = 0, 1, 2, 3, 4, 5
+# where the texts end. GONE: the first of those that were let go and may still be what an event of this batch found.
+FREE, END, IN_USE, KEYS, TEXTS_END, GONE, REGISTERS = 0, 1, 2, 3, 4, 5, 6
 
 #: A text is named by where it begins and, in so many bits, how many bytes it has.
 LENGTH_BITS = 24
@@ -63,6 +65,8 @@ class New(NamedTuple):
     """int64[m]"""
     floors: np.ndarray
     """int64[m]: the floor when it arrived."""
+    ends: np.ndarray
+    """int64[m]: from when on it is none any more; not before its time."""
     valid: np.ndarray
     """int64[m]: bit i says that value i is there."""
     values: np.ndarray
@@ -86,7 +90,7 @@ class Asked(NamedTuple):
 
 def empty_table(columns: int) -> Table:
     registers = np.zeros(REGISTERS, np.int64)
-    registers[FREE] = NIL
+    registers[[FREE, GONE]] = NIL
     return Table(
         versions=np.zeros((_FIRST_VERSIONS, VALUES + columns), np.int64),
         entries=np.full(2 * _FIRST_VERSIONS, table.EMPTY, np.int64),
@@ -150,11 +154,49 @@ def _add(of: Any, new: Any, i: Any, older: Any) -> Any:
         registers[FREE] = of.versions[added, OLDER]
     registers[IN_USE] += 1
     words = of.versions[added]
-    words[KEY0], words[KEY1], words[TIME] = new.keys[i, 0], new.keys[i, 1], new.times[i]
+    words[KEY0], words[KEY1] = new.keys[i, 0], new.keys[i, 1]
+    words[TIME], words[END_TIME] = new.times[i], new.ends[i]
     words[ID0], words[ID1], words[VALID], words[OLDER] = new.ids[i, 0], new.ids[i, 1], new.valid[i], older
     for column in range(new.values.shape[0]):
         words[VALUES + column] = new.values[column, i]
     return added
+
+
+@compiled
+def _let_go(of: Any, version: Any) -> None:
+    """Let a version go and all that are older."""
+    while version != NIL:
+        older = of.versions[version, OLDER]
+        of.versions[version, OLDER] = of.registers[GONE]
+        of.registers[GONE] = version
+        version = older
+
+
+@entry
+def _free(of: Any) -> None:
+    """Free what was let go: nothing that was found is looked at any more."""
+    while of.registers[GONE] != NIL:
+        version = of.registers[GONE]
+        of.registers[GONE] = of.versions[version, OLDER]
+        of.versions[version, OLDER] = of.registers[FREE]
+        of.registers[FREE] = version
+        of.registers[IN_USE] -= 1
+
+
+@compiled
+def _forget(of: Any, newest: Any, floor: Any) -> Any:
+    """Let the versions of a key go that are not kept; whether one is left."""
+    newer, last = _as_of(of, newest, floor)
+    if last == NIL:
+        return True
+    if of.versions[last, END_TIME] > floor:
+        _let_go(of, of.versions[last, OLDER])
+        of.versions[last, OLDER] = NIL
+        return True
+    _let_go(of, last)
+    if newer != NIL:
+        of.versions[newer, OLDER] = NIL
+    return newer != NIL
 
 
 @compiled
@@ -166,6 +208,9 @@ def _place(of: Any, new: Any, i: Any) -> None:
         added = _add(of, new, i, NIL)
         table.put(of.entries, 0, len(of.entries), (table.hash_of(key0, key1) << 32) | added)
         of.registers[KEYS] += 1
+        return
+    if not _forget(of, table.name_in(of.entries[at]), floor):
+        of.entries[at] = (table.hash_of(key0, key1) << 32) | _add(of, new, i, NIL)
         return
     newer, version = _as_of(of, table.name_in(of.entries[at]), time)
     if not _is_kept(of, newer, floor) or _is_duplicate(of, version, time, new.ids[i, 0], new.ids[i, 1], floor):
@@ -190,8 +235,10 @@ def look_up(of: Any, new: Any, asked: Any, found: Any) -> None:
             if asked.known[join, event]:
                 at = _find(of, asked.keys[join, event, 0], asked.keys[join, event, 1])
                 if at != table.EMPTY:
-                    newer, version = _as_of(of, table.name_in(of.entries[at]), asked.times[event])
-                    if _is_kept(of, newer, asked.floors[event]):
+                    time, floor = asked.times[event], asked.floors[event]
+                    newer, version = _as_of(of, table.name_in(of.entries[at]), time)
+                    there = version != NIL and of.versions[version, END_TIME] > max(time, floor)
+                    if there and _is_kept(of, newer, floor):
                         found[join, event] = version
     while i < len(new.at):
         _place(of, new, i)
@@ -199,22 +246,22 @@ def look_up(of: Any, new: Any, asked: Any, found: Any) -> None:
 
 
 @entry
-def _sweep(of: Any, floor: Any) -> None:
-    """Free the versions that are not kept."""
+def _sweep(of: Any, floor: Any, entries: Any) -> None:
+    """Let the versions go that are not kept, and put the keys that are left into `entries`."""
     for at in range(len(of.entries)):
-        if of.entries[at] == table.EMPTY:
-            continue
-        _, last = _as_of(of, table.name_in(of.entries[at]), floor)
-        if last == NIL:
-            continue
-        version = of.versions[last, OLDER]
-        of.versions[last, OLDER] = NIL
-        while version != NIL:
-            older = of.versions[version, OLDER]
-            of.versions[version, OLDER] = of.registers[FREE]
-            of.registers[FREE] = version
-            of.registers[IN_USE] -= 1
-            version = older
+        if of.entries[at] != table.EMPTY:
+            if _forget(of, table.name_in(of.entries[at]), floor):
+                table.put(entries, 0, len(entries), of.entries[at])
+            else:
+                of.registers[KEYS] -= 1
+
+
+def _swept(of: Table, floor: int) -> Table:
+    """Without what is not kept."""
+    entries = np.full(len(of.entries), table.EMPTY, np.int64)
+    _sweep(of, floor, entries)
+    _free(of)
+    return of._replace(entries=entries)
 
 
 @entry
@@ -250,10 +297,17 @@ def lengths(named: np.ndarray) -> np.ndarray:
     return named & _LENGTH
 
 
+def let_go(of: Table) -> None:
+    """Free what had to stay as long as it may be what an event of the batch before found."""
+    if of.registers[GONE] != NIL:
+        _free(of)
+
+
 def with_room(of: Table, versions: int, text_bytes: int, text_columns: list[int], floor: int) -> Table:
-    """A table with room for so many more versions and bytes of texts."""
+    """A table with room for so many more versions and bytes of texts. What was found before means nothing any more."""
+    let_go(of)
     if of.registers[IN_USE] + versions > len(of.versions):
-        _sweep(of, floor)
+        of = _swept(of, floor)
         capacity = len(of.versions)
         while 2 * (int(of.registers[IN_USE]) + versions) > capacity:
             capacity *= 2
@@ -271,7 +325,7 @@ def with_room(of: Table, versions: int, text_bytes: int, text_columns: list[int]
 
 def _with_more_texts(of: Table, text_bytes: int, text_columns: list[int], floor: int) -> Table:
     """Texts of versions that are gone are left behind; if that is not half of all, there is twice the room."""
-    _sweep(of, floor)
+    of = _swept(of, floor)
     moved, end = np.zeros(len(of.texts), np.uint8), 0
     for column in text_columns:
         end = int(_move_texts(of, column, moved, end))

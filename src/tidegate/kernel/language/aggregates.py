@@ -64,7 +64,7 @@ _OF_ROW: dict[str, tuple[AggregateFunction, AggregateFunction]] = {
     "lag": ("last_value", "last_known"),
 }
 
-_QUANTILES = ("quantile_disc", "quantile_cont", "median")
+_QUANTILES = ("quantile_disc", "quantile_cont", "median", "approx_quantile")
 
 #: So many digits as a share's denominator may have.
 _SHARE = re.compile(r"\d?(?:\.(\d{1,9}))?")
@@ -189,7 +189,8 @@ class Aggregates:
         numerator, denominator = (int(number[0].replace(".", "")), 10 ** len(number[1] or "")) if number else (1, 0)
         if numerator > denominator:
             self.source.fail(share, f"the share {spell(share)}", "0 to 1 with up to 9 digits after the point, as 0.95")
-        return _Share(name, numerator, denominator)
+        # No answer is nearer than the exact one.
+        return _Share("quantile_disc" if name == "approx_quantile" else name, numerator, denominator)
 
     def _bind_row(self, binder: Binder, node: exp.Expr, *, condition: bool = False) -> Expression:
         """An expression over the row alone."""

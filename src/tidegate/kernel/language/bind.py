@@ -36,7 +36,7 @@ from tidegate.kernel.language.times import DAY_US, UNITS_US
 AGGREGATES = (
     *("count", "sum", "avg", "min", "max"),
     *("var_samp", "var_pop", "variance", "stddev_samp", "stddev_pop", "stddev"),
-    *("quantile_disc", "quantile_cont", "median"),
+    *("quantile_disc", "quantile_cont", "median", "approx_quantile"),
     *("first_value", "last_value", "lag"),
 )
 
@@ -44,7 +44,7 @@ AGGREGATES = (
 SESSION = "session_window"
 
 #: What is to come, so that a message can say that it is not a typing error.
-_NOT_YET = ("lead", "row_number", "approx_quantile")
+_NOT_YET = ("lead", "row_number")
 
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 

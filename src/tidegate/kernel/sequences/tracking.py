@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tidegate.errors import StateError
 from tidegate.kernel.arrivals import Arrived
+from tidegate.kernel.language.times import DAY_US
+from tidegate.kernel.machine.clock import Clock
 from tidegate.kernel.machine.hashing import combine, hash_column
 from tidegate.kernel.machine.program import Evaluation, Program, lane
 from tidegate.kernel.machine.words import raw
@@ -30,6 +33,13 @@ _WORDS, _OTHERS = 0, 1
 _WORD_BYTES = 8
 
 
+#: An event that is further ahead of a sequence's clock does not move it alone: as with windows, but a stream of few
+#: events may be silent for a night, and what did not happen is to be told with the next event.
+AHEAD_US = DAY_US
+
+_CLOCK = "clock"
+
+
 class _Rows:
     """The rows that one input gives."""
 
@@ -39,15 +49,18 @@ class _Rows:
         words = [input_.where, *input_.conditions, *(lane(expression) for expression in input_.lanes)]
         self._program = Program([words, [*input_.key, *input_.texts]])
         self._others = len(input_.key) + len(input_.texts)
+        self._no_rows: Taken | None = None
 
     def of(self, events: pa.RecordBatch) -> tuple[npt.NDArray[np.bool_], Taken]:
         """Which of the events are rows, and these without a clock."""
         evaluation = Evaluation(self._program, events)
         evaluation.run(_WORDS)
-        evaluation.run(_OTHERS)
         values, known = evaluation.outputs(_WORDS)
         kept = (values[0] != 0) & (known[0] != 0)
         chosen = np.nonzero(kept)[0]
+        if not len(chosen) and self._no_rows is not None:
+            return kept, self._no_rows
+        evaluation.run(_OTHERS)
         values, known = values[1:, chosen], known[1:, chosen]
         mask = np.zeros(len(chosen), np.int64)
         for variable in range(self._conditions):
@@ -58,7 +71,7 @@ class _Rows:
         valid[:, : packed.shape[1]] = packed
         others = [evaluation.array(_OTHERS, index) for index in range(self._others)]
         nothing = np.empty(0, np.int64)
-        return kept, Taken(
+        taken = Taken(
             times=raw(events.column("event_time"))[chosen],
             before=nothing,
             clock=nothing,
@@ -69,6 +82,9 @@ class _Rows:
             valid=valid.view(np.uint64)[:, 0],
             texts=[column.to_numpy(zero_copy_only=False)[chosen] for column in others[self._keys :]],
         )
+        if not len(chosen):
+            self._no_rows = taken
+        return kept, taken
 
 
 class Tracker:
@@ -83,18 +99,25 @@ class Tracker:
         self._inputs = [_Rows(input_) for input_ in sequence.inputs]
         self._measures = Program([list(sequence.measures.values())])
         self._matches = Matches(sequence.plan)
+        self._clock = Clock(max(sequence.plan.lateness_us, AHEAD_US))
 
     def apply(self, arrived: Mapping[str, Arrived], own: Arrived) -> tuple[dict[str, pa.Array[Any]], Arrived | None]:
         """Take in what arrived. The columns that it gives to the events that are decided, `own`: whether each completes
-        a match, and that match's measures, NULL if it does not. And what has become complete by duration, if anything:
-        event_id is `sequence:id of the first row`, event_time when the duration had passed, and the columns.
+        a match, and that match's measures, NULL if it does not. And what has become complete without one of these
+        events, if anything, with the columns: by an event of another stream, event_id then is `sequence:id of that
+        event` and event_time its time; or by duration, event_id `sequence:id of the first row` and event_time when the
+        duration had passed.
         """
         parts = [(arrived[rows.stream], rows) for rows in self._inputs if rows.stream in arrived]
         taken = [(arrival, *rows.of(arrival.events)) for arrival, rows in parts]
+        clock_at, newest = self._told_by(list({id(arrival): arrival for arrival, _ in parts}.values()))
+        self.batch += 1
+        if not self.sequence.plan.by_duration and not any(len(part.times) for *_, part in taken):
+            self._places = self._numbers = np.empty(0, np.int64)
+            return self._told(np.full(len(own.at), -1), self._no_measures), None
         at = _joined([arrival.at[kept] for arrival, kept, _ in taken])
         # The rows of one input are in order.
         order = slice(None) if len(parts) == 1 else np.argsort(at, kind="stable")
-        clock_at, newest = self._clock(list({id(arrival): arrival for arrival, _ in parts}.values()))
         until = np.searchsorted(clock_at, at[order])
         rows = Taken(
             times=_joined([part.times for *_, part in taken])[order],
@@ -110,22 +133,22 @@ class Tracker:
                 for index in range(self.sequence.plan.text_count)
             ],
         )
-        self.batch += 1
         self._places, self._numbers = at[order], self._matches.end + np.arange(len(at))
         complete = self._matches.apply(rows)
         measures = self._measures_of(complete) if len(complete.by) else self._no_measures
         if not self.sequence.plan.by_duration:
-            return self._columns(own.at, at[order][complete.by], measures), None
+            places = at[order][complete.by]
+            return self._columns(own.at, places, measures), self._foreign(own.at, places, parts, complete, measures)
         by = np.searchsorted(newest[1:], complete.times + self.sequence.plan.lateness_us)
-        due = self._due(complete, clock_at[by], measures) if len(by) else None
+        due = self._due(complete.ids, complete.times, clock_at[by], measures) if len(by) else None
         return self._columns(own.at, np.empty(0, np.int64), measures), due
 
-    def _clock(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
-        """The places of all that arrived in the sequence's streams, and the newest time before and with each."""
+    def _told_by(self, arrivals: list[Arrived]) -> tuple[_Integers, _Integers]:
+        """The places of all that arrived in the sequence's streams, and the clock before and with each."""
         at = _joined([arrival.at for arrival in arrivals])
         order = np.argsort(at, kind="stable")
         times = _joined([raw(arrival.events.column("event_time")) for arrival in arrivals])[order]
-        return at[order], np.maximum.accumulate(np.concatenate([[self._matches.newest], times]))
+        return at[order], self._clock.tell(times)
 
     def _columns(self, own: _Integers, at: _Integers, measures: list[pa.Array[Any]]) -> dict[str, pa.Array[Any]]:
         """The matches that arrivals completed, put beside the events that are decided."""
@@ -160,14 +183,38 @@ class Tracker:
 
     def _told(self, match: _Integers, measures: list[pa.Array[Any]]) -> dict[str, pa.Array[Any]]:
         """The columns of events, of which each completes a match (-1: none)."""
+        if not len(match) or match.max() < 0:
+            nulls = [pa.nulls(len(match), column.type) for column in measures]
+            return dict(zip(self.sequence.columns, [pa.array(match >= 0), *nulls], strict=True))
         which: Any = pa.array(match, mask=match < 0)
         columns = [pa.array(match >= 0), *(column.take(which) for column in measures)]
         return dict(zip(self.sequence.columns, columns, strict=True))
 
-    def _due(self, complete: Complete, at: _Integers, measures: list[pa.Array[Any]]) -> Arrived:
+    def _foreign(
+        self,
+        own: _Integers,
+        places: _Integers,
+        parts: list[tuple[Arrived, _Rows]],
+        complete: Complete,
+        measures: list[pa.Array[Any]],
+    ) -> Arrived | None:
+        """The matches that were completed by events which are not decided, if any."""
+        foreign = np.nonzero(~np.isin(places, own))[0] if len(places) else places
+        if not len(foreign):
+            return None
+        at, which = places[foreign], cast("Any", pa.array(foreign))
+        ids: dict[int, str] = {}
+        for arrival in {id(arrival): arrival for arrival, _ in parts}.values():
+            rows = np.nonzero(np.isin(arrival.at, at))[0]
+            found: list[Any] = arrival.events.column("event_id").take(cast("Any", pa.array(rows))).to_pylist()
+            ids |= dict(zip(arrival.at[rows].tolist(), found, strict=True))
+        told = [ids[place] for place in at.tolist()]
+        return self._due(told, complete.times[foreign], at, [column.take(which) for column in measures])
+
+    def _due(self, ids: Iterable[str], times: _Integers, at: _Integers, measures: list[pa.Array[Any]]) -> Arrived:
         columns: dict[str, pa.Array[Any]] = {
-            "event_id": pa.array([f"{self.sequence.name}:{first}" for first in complete.ids], pa.string()),
-            "event_time": pa.array(complete.times, pa.timestamp("us")),
+            "event_id": pa.array([f"{self.sequence.name}:{each}" for each in ids], pa.string()),
+            "event_time": pa.array(times, pa.timestamp("us")),
             self.sequence.name: pa.array(np.full(len(at), fill_value=True)),
             **dict(zip(self.sequence.measures, measures, strict=True)),
         }
@@ -190,7 +237,8 @@ class Tracker:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """All state, as flat arrays, named after the sequence."""
-        return {f"{self.sequence.name}.{name}": array for name, array in self._matches.state().items()}
+        arrays = self._matches.state() | {_CLOCK: self._clock.registers}
+        return {f"{self.sequence.name}.{name}": array for name, array in arrays.items()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """
@@ -198,9 +246,11 @@ class Tracker:
             StateError: the arrays are not those of a snapshot of this sequence.
         """
         start = f"{self.sequence.name}."
-        self._matches.restore(
-            {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        )
+        own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        self._matches.restore(own)
+        if _CLOCK not in own:
+            raise StateError(f"sequence {self.sequence.name}: the snapshot lacks its clock; restore an older snapshot")
+        self._clock.registers = np.array(own[_CLOCK])
 
 
 class Followed(NamedTuple):
@@ -216,8 +266,8 @@ class Followed(NamedTuple):
 
 
 def follow(trackers: Iterable[Tracker], arrived: Mapping[str, Arrived], own: Arrived) -> tuple[Arrived, list[Arrived]]:
-    """The events that are decided with the columns of all sequences; and the matches by duration that have become
-    complete, with the same columns, of which only their own are not NULL.
+    """The events that are decided with the columns of all sequences; and the matches that have become complete by
+    duration, or by an event of another stream, with the same columns, of which only their own are not NULL.
     """
     columns = dict(zip(own.events.schema.names, own.events.columns, strict=True))
     found: list[Arrived] = []

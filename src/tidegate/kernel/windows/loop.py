@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.kernel.machine.clock import pass_time_compiled
 from tidegate.kernel.machine.compiled import compiled, entry
 from tidegate.kernel.machine.memory import constants_of
 from tidegate.kernel.machine.table import TABLE_COUNT
-from tidegate.kernel.plan import NEVER
 from tidegate.kernel.windows import events, frames, labels, near, rowlog
 from tidegate.kernel.windows.columns import answered_of, columns_of, id_of
 from tidegate.kernel.windows.entity import entity_rows, retire_rows, take_row
@@ -45,29 +45,8 @@ from tidegate.kernel.windows.storage import ENOUGH
 #: The kind of an arrival that is a row; those of labels are their verdicts.
 ROW = 0
 
-#: So many events in a row must be too far ahead of the clock to move it. One wrong clock among others' events never
-#: gives so many; after a silence of the whole stream they soon come.
-WITNESSES = 8
-
 #: Rows that are taken together: what they need of memory stays in the processor's own until they have used it.
 AT_ONCE = 32
-
-
-@compiled
-def _pass_time(log: Any, layout: Any, time: Any) -> None:
-    """Let the clock move on by an event's time. An event too far ahead of it does not move it alone."""
-    heap = log.heap
-    clock = heap[CLOCK_REGISTER]
-    if clock == NEVER or time <= clock + layout[AHEAD]:
-        heap[CLOCK_REGISTER] = max(clock, time)
-        heap[rowlog.AHEAD_COUNT] = 0
-        return
-    first = heap[rowlog.AHEAD_COUNT] == 0
-    heap[rowlog.AHEAD_TIME] = time if first else min(time, heap[rowlog.AHEAD_TIME])
-    heap[rowlog.AHEAD_COUNT] += 1
-    if heap[rowlog.AHEAD_COUNT] == WITNESSES:
-        heap[CLOCK_REGISTER] = heap[rowlog.AHEAD_TIME]
-        heap[rowlog.AHEAD_COUNT] = 0
 
 
 @compiled
@@ -79,7 +58,7 @@ def _remember(log: Any, layout: Any, arrivals: Any, i: Any, answers: Any) -> Non
         answers.duplicate[i] = True
         return
     answers.late[i] = time < clock - layout[LATENESS]
-    _pass_time(log, layout, time)
+    pass_time_compiled(log.heap, layout[AHEAD], time)
     clock = log.heap[CLOCK_REGISTER]
     floor = clock - layout[EVENT_HORIZON]
     event = NIL

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tidegate.kernel.machine import clock
 from tidegate.kernel.machine.compiled import compiled, inlined
 from tidegate.kernel.machine.memory import halves_of, words_of
 
@@ -36,10 +37,10 @@ UNKNOWN, GENUINE, FRAUD = 0, 1, 2
 # A ring's registers: the word where it begins, how many it has room for less one, its first, and how many there are.
 RING_AT, RING_MASK, RING_FIRST, RING_COUNT, RING_REGISTERS = 0, 1, 2, 3, 4
 
-# The registers that every heap has. CLOCK_REGISTER: the time up to which time has passed. AHEAD_COUNT and AHEAD_TIME:
-# how many events in a row were too far ahead of it, and the earliest of their times. BUMP: the word from which on room
+# The registers that every heap has. The first are those of the clock. BUMP: the word from which on room
 # is free until BUMP_END. CHUNK: the first of the chain of what is free elsewhere. HEAP_END: nothing lies from here on.
-CLOCK_REGISTER, AHEAD_COUNT, AHEAD_TIME, BUMP, BUMP_END, CHUNK, HEAP_END, FREE_LABEL, FREE_WAITING = range(9)
+CLOCK_REGISTER = clock.TIME
+BUMP, BUMP_END, CHUNK, HEAP_END, FREE_LABEL, FREE_WAITING = range(clock.REGISTERS, clock.REGISTERS + 6)
 EVENTS, EVENT_TABLE, WAITING_TABLE = 9, 13, 16
 # Those of the entities follow, each with these and a table for each of its COUNT DISTINCTs.
 ENTITY_REGISTERS_AT = 19
