@@ -229,7 +229,7 @@ class _Table:
         """A column of the versions found."""
         there = found != NIL
         if not there.any():
-            return pa.nulls(len(found), self._type_of(name))
+            return pa.nulls(len(found), cast("Any", self._type_of(name)))
         if name == _TIME:
             return _array(self.table.versions[found, TIME], there, pa.timestamp("us"))
         index = self._plan.columns.index(name)
