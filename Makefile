@@ -31,8 +31,8 @@ SHIPPED := tests/hosts/test_detectors.py
 # has the machine to itself.
 test: shipped browser build/stack/jars/ready ## run all tests
 	$(RUN) pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder -m "not timed" \
-		--ignore=$(SHIPPED) --ignore=tests/campaigns
-	$(RUN) pytest -m timed tests/browser
+		--ignore=$(SHIPPED) --ignore=tests/campaigns --ignore=tests/faults/test_kafka.py
+	$(RUN) pytest -m timed tests/browser tests/e2e
 
 shipped: .venv/ready
 	$(RUN) pytest $(SHIPPED)
@@ -61,7 +61,7 @@ types: .venv/ready ## check types, strictly
 fuzz: .venv/ready ## 20,000 SQL texts, and requests of all kinds to all routes: none crashes anything, each refusal says why
 	$(RUN) pytest tests/kernel/test_grammar.py tests/intake/test_described.py --hypothesis-profile=fuzz
 
-faults: .venv/ready build/stack/jars/ready ## kill -9 the engine over a real Kafka 500 times
+faults: .venv/ready build/stack/jars/ready ## kill the engine over a real Kafka 500 times, its broker, and leave it to be fenced
 	TIDEGATE_KILLS=500 $(RUN) pytest tests/faults/test_kafka.py
 
 damage: .venv/ready ## 1,000 damaged files of each format: each is taken whole or refused, and nothing crashes

@@ -20,6 +20,9 @@ from tidegate.wiring import open_lake
 SEED = 7
 RATE = 200
 
+#: A label follows its payment by some seconds: on a machine that does other things too, none comes within the demo.
+pytestmark = pytest.mark.timed
+
 #: The key ring is the one place that could open what is sealed.
 KEY_RING = "keys"
 

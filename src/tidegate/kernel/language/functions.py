@@ -102,6 +102,9 @@ def _whole(function: str) -> Callable[[Arguments], Expression]:
 
 def _negate(arguments: Arguments) -> Expression:
     (value,) = arguments
+    if value.type == NULL:
+        # As in a sum, nothing that is reckoned with is a number.
+        return convert(value, INTEGER)
     if isinstance(value, Literal) and isinstance(value.value, int | float | Decimal) and is_number(value.type):
         if isinstance(value.value, Decimal) and value.value:
             # A minus sign would round it to 28 digits.
