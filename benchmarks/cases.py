@@ -8,7 +8,6 @@ import hashlib
 import json
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,14 +18,13 @@ from typing import Any
 import duckdb
 import lightgbm
 import numpy as np
-import psutil
 import pyarrow as pa
 import yaml
 
 from benchmarks import door, hotkey, latency, restore
 from benchmarks.events import HANDBOOK_UNTIL, RAW, ROOT, ROWS, as_transactions, company_records, handbook_rows
 from benchmarks.materials import FOLDER
-from benchmarks.measure import Watched
+from benchmarks.measure import commanded
 from benchmarks.workload import events
 
 #: Rows of a micro-batch.
@@ -147,26 +145,12 @@ def _card_fraud_with_model() -> Told:
 def _replay() -> Told:
     """The command, from its start to the file of decisions: reading, ordering by time, deciding, writing."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.time()
-        process = psutil.Popen(
-            [sys.executable, "-m", "tidegate.cli", "replay", RAW, "--mapping", ROOT / "mappings" / "handbook.yaml"]
-            + ["--detector", ROOT / "detectors" / "handbook", "--out", Path(folder) / "decided.parquet", "--json"]
-            + (["--until", HANDBOOK_UNTIL] if HANDBOOK_UNTIL else []),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
+        said, told = commanded(
+            *("replay", RAW, "--mapping", ROOT / "mappings" / "handbook.yaml"),
+            *("--detector", ROOT / "detectors" / "handbook", "--out", Path(folder) / "decided.parquet", "--json"),
+            *(("--until", HANDBOOK_UNTIL) if HANDBOOK_UNTIL else ()),
         )
-        watched = Watched(psutil.Process(process.pid))
-        watched.begin()
-        said = json.loads(process.communicate()[0])
-        seconds = time.time() - began
-        watched.end()
-    return {
-        "events": said["tally"]["events"],
-        "seconds": seconds,
-        "cpu_s": watched.cpu_s[-1],
-        "peak_rss_mb": watched.peak_rss_mb(began),
-    }
+    return {"events": said["tally"]["events"], **told}
 
 
 def _state() -> Told:

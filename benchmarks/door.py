@@ -21,7 +21,7 @@ import msgspec
 import psutil
 
 from benchmarks.events import QUICK, ROOT
-from benchmarks.measure import Watched
+from benchmarks.measure import Watched, commanded
 
 #: Connections that are open, each with one request on its way.
 CONNECTIONS = 32
@@ -162,26 +162,10 @@ def ingested() -> dict[str, Any]:
         with path.open("w") as file:
             file.write(",".join(names) + "\n")
             file.writelines(",".join(map(str, _transaction(number).values())) + "\n" for number in range(FILE_ROWS))
-        told, began = ("--stream", "transactions", "--json", "--data"), time.time()
-        process = psutil.Popen(
-            [sys.executable, "-m", "tidegate.cli", "ingest", path, *told, Path(folder) / "data"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        watched = Watched(psutil.Process(process.pid))
-        watched.begin()
-        said = json.loads(process.communicate()[0])
-        seconds = time.time() - began
-        watched.end()
+        data = Path(folder) / "data"
+        said, told = commanded("ingest", path, "--stream", "transactions", "--json", "--data", data)
         assert said["taken"] == FILE_ROWS, said
-    return {
-        "events": FILE_ROWS,
-        "seconds": seconds,
-        "cpu_s": watched.cpu_s[-1],
-        "peak_rss_mb": watched.peak_rss_mb(began),
-        "more": {"rows_per_minute": round(FILE_ROWS / seconds * 60)},
-    }
+    return {"events": FILE_ROWS, **told, "more": {"rows_per_minute": round(FILE_ROWS / told["seconds"] * 60)}}
 
 
 def decoded() -> dict[str, Any]:

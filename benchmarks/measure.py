@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -169,3 +170,16 @@ class Served:
 
 def _without_virtual_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+def commanded(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
+    """What a command of Tidegate said, and what it took from its start to its end, its processes with it."""
+    began = time.time()
+    command = [sys.executable, "-m", "tidegate.cli", *map(str, arguments)]
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    watched = Watched(psutil.Process(process.pid))
+    watched.begin()
+    said = json.loads(process.communicate()[0])
+    seconds = time.time() - began
+    watched.end()
+    return said, {"seconds": seconds, "cpu_s": watched.cpu_s[-1], "peak_rss_mb": watched.peak_rss_mb(began)}

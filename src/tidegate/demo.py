@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tidegate.errors import StateError
-from tidegate.ports.log import Log, Positions, after
+from tidegate.ports.log import Log, Positions, read_on
 from tidegate.settings import Settings
 from tidegate.signals import stop_on
 from tidegate.streams.decision import ALERTS, DECISIONS, REJECTED, Outcome
@@ -71,25 +71,21 @@ class Account:
         return counts
 
     def count_outcomes(self) -> None:
-        while records := self._log.read(self._read, _READ_LIMIT):
-            self._read |= after(records)
-            for record in records:
-                self.outcomes[msgspec.json.decode(record.value, type=_Seen).outcome] += 1
+        for record in read_on(self._log, self._read):
+            self.outcomes[msgspec.json.decode(record.value, type=_Seen).outcome] += 1
 
     def revisions(self) -> dict[str, int]:
         """What was revised in this run, how often that raised an alert, and what came too late for it."""
         at = {place: end for place, end in self._began.items() if place.topic == REVISIONS}
         counts = {"revised": 0, "alerts": 0, "missed": 0}
-        while records := self._log.read(at, _READ_LIMIT):
-            at |= after(records)
-            for record in records:
-                revision = decode_revision(record.value)
-                if not isinstance(revision, Revision):
-                    counts["missed"] += 1
-                    continue
-                counts["revised"] += 1
-                outcomes: tuple[str, ...] = get_args(Outcome)
-                counts["alerts"] += outcomes.index(revision.new_outcome) > outcomes.index(revision.old_outcome)
+        for record in read_on(self._log, at):
+            revision = decode_revision(record.value)
+            if not isinstance(revision, Revision):
+                counts["missed"] += 1
+                continue
+            counts["revised"] += 1
+            outcomes: tuple[str, ...] = get_args(Outcome)
+            counts["alerts"] += outcomes.index(revision.new_outcome) > outcomes.index(revision.old_outcome)
         return counts
 
     def undecided(self) -> int:

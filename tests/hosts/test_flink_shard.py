@@ -15,12 +15,12 @@ from tests.hosts.stream import detector, entry, stream, transaction
 
 from tidegate.hosts.arrivals import arrivals, schemas_of
 from tidegate.hosts.flink import state as state_module
-from tidegate.hosts.flink.merge import Merge, Placed
+from tidegate.hosts.flink.merge import Merge
 from tidegate.hosts.flink.shard import Shard
 from tidegate.hosts.flink.state import State
 from tidegate.hosts.flink.texts import RS, US, read_records, write_records
 from tidegate.kernel.decide import Kernel
-from tidegate.ports.log import Entry, Positions, Record, TopicPartition, after
+from tidegate.ports.log import Entry, Placed, Positions, Record, TopicPartition, after
 from tidegate.streams.control import DETECTORS, Demotion, Release
 from tidegate.streams.decision import DECISIONS, REJECTED, Decision
 

@@ -132,15 +132,11 @@ def _from_now(register: Register[Subscriber], subscriber: Subscriber) -> Subscri
 
 def _deliveries(register: Register[Subscriber]) -> dict[str, Delivery]:
     """How far each is, by the newest records."""
-    from tidegate.ports.log import after
+    from tidegate.ports.log import read_on
 
-    places = dict.fromkeys(register.log.ends([DELIVERIES]), 0)
-    found: dict[str, Delivery] = {}
-    while records := register.log.read(places, _READ_AT_ONCE):
-        places |= after(records)
-        decoded = (msgspec.json.decode(record.value, type=Delivery) for record in records)
-        found |= {delivery.subscriber: delivery for delivery in decoded}
-    return found
+    records = read_on(register.log, dict.fromkeys(register.log.ends([DELIVERIES]), 0))
+    decoded = (msgspec.json.decode(record.value, type=Delivery) for record in records)
+    return {delivery.subscriber: delivery for delivery in decoded}
 
 
 def _told(subscriber: Subscriber, state: Delivery | None) -> dict[str, Any]:

@@ -8,11 +8,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from tidegate.errors import NotFoundError, UsageError
-from tidegate.ports.log import Entry, Log, TopicPartition, after
+from tidegate.ports.log import Entry, Log, TopicPartition, read_on
 from tidegate.streams.webhooks import NAME
-
-#: Records read at once.
-_AT_ONCE = 1000
 
 _encoder = msgspec.json.Encoder()
 
@@ -43,15 +40,13 @@ class Registry(Generic[Entered]):
     def refresh(self) -> list[str]:
         """Read what is new; the names that it is about."""
         changed: dict[str, None] = {}
-        while records := self._log.read(self._positions, _AT_ONCE):
-            self._positions |= after(records)
-            for record in records:
-                entry = self._decoder.decode(record.value)
-                changed[entry.name] = None
-                if entry.state == "removed":
-                    self.entries.pop(entry.name, None)
-                else:
-                    self.entries[entry.name] = entry
+        for record in read_on(self._log, self._positions):
+            entry = self._decoder.decode(record.value)
+            changed[entry.name] = None
+            if entry.state == "removed":
+                self.entries.pop(entry.name, None)
+            else:
+                self.entries[entry.name] = entry
         return list(changed)
 
     def put(self, entry: Entered) -> None:

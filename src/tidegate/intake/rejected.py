@@ -19,11 +19,11 @@ from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.prepare import Origin, Preparer
 from tidegate.intake.protect import Protected, open_rejected
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log
+from tidegate.ports.log import Entry, Log, read_on
 from tidegate.streams.decision import REJECTED
 from tidegate.streams.rejected import RETRIES, Rejected, Retry, Step
 
-#: Records that are read, and tried again, at once.
+#: Records that are tried again at once.
 _AT_ONCE = 1_000
 
 _NUMBER = re.compile(r"\d+")
@@ -179,11 +179,5 @@ def one(events: Sequence[Kept], event_id: str) -> Kept:
 
 
 def _read(log: Log, topic: str, kind: type[Kind]) -> Iterator[tuple[str, str | None, Kind]]:
-    places = dict.fromkeys(log.ends([topic]), 0)
-    while records := log.read(places, _AT_ONCE):
-        for record in records:
-            yield f"{record.partition}-{record.offset}", record.id, msgspec.json.decode(record.value, type=kind)
-            places = {
-                place: record.offset + 1 if place.partition == record.partition else offset
-                for place, offset in places.items()
-            }
+    for record in read_on(log, dict.fromkeys(log.ends([topic]), 0)):
+        yield f"{record.partition}-{record.offset}", record.id, msgspec.json.decode(record.value, type=kind)

@@ -15,6 +15,9 @@ import msgspec
 
 from tidegate.errors import UsageError
 
+#: Records that are read at once where all that is there is read.
+_READ_AT_ONCE = 1_000
+
 #: Largest record a log takes, as Kafka's default. What is larger goes to the lake by claim check.
 MAX_RECORD_BYTES = 1_048_576
 
@@ -90,6 +93,16 @@ class Record(msgspec.Struct, frozen=True):
 def after(records: Iterable[Record]) -> Positions:
     """How far the partitions of these records are read once they are. Those of a partition come in its order."""
     return {record.place: record.offset + 1 for record in records}
+
+
+class Placed(NamedTuple):
+    """A record and what decides its place among those of other partitions, on a log that has no order of its own."""
+
+    timestamp_ms: int
+    number: int
+    topic: str
+    partition: int
+    record: Record
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -193,3 +206,10 @@ class Log(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def read_on(log: Log, at: Positions) -> Iterator[Record]:
+    """All records that are there from these places on. `at` is moved behind what was read."""
+    while records := log.read(at, _READ_AT_ONCE):
+        at |= after(records)
+        yield from records

@@ -18,7 +18,7 @@ from tidegate.governance.registry import Registry
 from tidegate.governance.secrets import destroy_secret, open_secret
 from tidegate.ports.clock import Clock
 from tidegate.ports.keys import Keys
-from tidegate.ports.log import Consumer, Entry, Log, Positions, TopicPartition, after
+from tidegate.ports.log import Consumer, Entry, Log, Positions, TopicPartition, read_on
 from tidegate.readers.delivering import Delivering, needed
 from tidegate.readers.posting import Poster
 from tidegate.streams.decision import ALERTS
@@ -60,11 +60,9 @@ class WebhookReader:
 
     def _read_deliveries(self) -> None:
         places = {_DELIVERIES: self._consumer.committed().get(_DELIVERIES, 0)}
-        while records := self._log.read(places, _READ_AT_ONCE):
-            places |= after(records)
-            for record in records:
-                delivery = _decoder.decode(record.value)
-                self._written[delivery.subscriber] = (delivery, record.offset)
+        for record in read_on(self._log, places):
+            delivery = _decoder.decode(record.value)
+            self._written[delivery.subscriber] = (delivery, record.offset)
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set or a newer reader has taken over."""

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from tidegate.adapters.kafka.log_connection import REQUEST_TIMEOUT_S, Connection, translated
-from tidegate.adapters.kafka.log_records import Placed, merged, placed
+from tidegate.adapters.kafka.log_records import merged, placed
 from tidegate.errors import OverloadError
-from tidegate.ports.log import Positions, Record, TopicPartition, after
+from tidegate.ports.log import Placed, Positions, Record, TopicPartition, after
 
 #: How long a broker holds a fetch that finds nothing. It says only then that a partition has ended, so this is what a
 #: first look takes; a record that comes is sent at once.

@@ -13,24 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 from confluent_kafka import Message
 
-from tidegate.ports.log import Entry, Record
+from tidegate.ports.log import Entry, Placed, Record
 
 _ID, _NUMBER = "id", "n"
-
-
-class Placed(NamedTuple):
-    """A record and what decides its place among those of other partitions."""
-
-    timestamp_ms: int
-    number: int
-    topic: str
-    partition: int
-    record: Record
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -10,19 +10,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
-from tidegate.ports.log import Positions, Record, TopicPartition
-
-
-class Placed(NamedTuple):
-    """A record and what decides its place among those of other partitions."""
-
-    timestamp_ms: int
-    number: int
-    topic: str
-    partition: int
-    record: Record
+from tidegate.ports.log import Placed, Positions, Record, TopicPartition
 
 
 class Merge:

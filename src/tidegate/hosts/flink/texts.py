@@ -12,8 +12,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 
-from tidegate.hosts.flink.merge import Placed
-from tidegate.ports.log import Entry, Record
+from tidegate.ports.log import Entry, Placed, Record
 
 RS, US = "\x1e", "\x1f"
 

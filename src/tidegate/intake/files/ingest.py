@@ -20,7 +20,7 @@ from tidegate.intake.envelopes import Envelopes
 from tidegate.intake.files.decoding import Answer, Check, Failed, Full, Prepared, Seen, Take, Task, work
 from tidegate.intake.limits import MAX_WORKERS
 from tidegate.ports.clock import Clock
-from tidegate.ports.log import Entry, Log
+from tidegate.ports.log import Entry, Log, read_on
 from tidegate.streams.decision import REJECTED
 from tidegate.streams.files import FILES, FileRecord
 from tidegate.streams.rejected import Rejected, Step
@@ -30,9 +30,6 @@ SOURCE = "files"
 
 #: A file of fewer rows is done before another process has started.
 ROWS_WORTH_A_WORKER = 10_000
-
-#: Records of the journal that are read at once.
-_READ_RECORDS = 10_000
 
 Progress = Callable[[str, int, int | None], None]
 """Told of a file's name, how many of its rows are done, and of how many (None: nobody knows yet)."""
@@ -238,12 +235,8 @@ class Ingest:
 
 def journal(log: Log) -> Iterator[FileRecord]:
     """All records of the journal of files, in their order."""
-    places = dict.fromkeys(log.ends([FILES]), 0)
-    while records := log.read(places, _READ_RECORDS):
-        for record in records:
-            yield msgspec.json.decode(record.value, type=FileRecord)
-        for place in places:
-            places[place] = records[-1].offset + 1
+    for record in read_on(log, dict.fromkeys(log.ends([FILES]), 0)):
+        yield msgspec.json.decode(record.value, type=FileRecord)
 
 
 def _result(record: FileRecord, state: Literal["taken", "known", "refused"], duplicates: int) -> FileResult:
